@@ -1,0 +1,36 @@
+"""Package metadata; tool settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+setup(
+    name="skill-embed",
+    version="0.1.0",
+    description="Learning an embedding space for transferable robot skills: environments and off-policy learner",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=["skill_envs", "skill_envs.assets", "skill_agent"],
+    package_dir={"skill_envs.assets": "assets"},
+    package_data={"skill_envs": ["py.typed"], "skill_envs.assets": ["*.xml"], "skill_agent": ["py.typed"]},
+    install_requires=[
+        "gymnasium>=1.4,<2",
+        "mujoco>=3.17,<4",
+        "numpy>=1.26",
+        "imageio[ffmpeg]>=2.34",
+        "torch>=2.4",
+        "stable-baselines3[extra]>=2.9,<3",
+        "matplotlib>=3.8",
+        "scipy>=1.11",
+        "tyro>=0.9",
+    ],
+    extras_require={"dev": ["mypy>=1.11", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6"]},
+    entry_points={"console_scripts": ["skill-embed=skill_agent.cli:main"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

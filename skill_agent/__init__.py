@@ -1,0 +1,1 @@
+"""Off-policy learning of an embedding space of transferable skills."""

@@ -1,0 +1,25 @@
+"""A Gymnasium suite of manipulation and point-mass tasks for learning and transferring skills.
+
+Importing the package registers the ids ``SkillEmbed/...-v0`` with Gymnasium.
+"""
+
+from skill_envs.render import choose_backend
+
+choose_backend()  # before anything imports mujoco.Renderer, which reads MUJOCO_GL once
+
+import gymnasium  # noqa: E402
+
+from skill_envs.env import SkillEnv, SkillVectorEnv  # noqa: E402
+from skill_envs.tasks import ENVIRONMENTS, TASKS, Environment, Task  # noqa: E402
+
+__version__ = "0.1.0"
+__all__ = ["ENVIRONMENTS", "TASKS", "Environment", "SkillEnv", "SkillVectorEnv", "Task"]
+
+for _id, _environment in ENVIRONMENTS.items():
+    gymnasium.register(
+        id=_id,
+        entry_point="skill_envs.env:SkillEnv",
+        vector_entry_point="skill_envs.env:SkillVectorEnv",
+        max_episode_steps=_environment.horizon,
+        kwargs={"tasks": _environment.tasks},
+    )

@@ -1,0 +1,378 @@
+"""The environments: one batched implementation, of which the single env is the batch-of-one view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from skill_envs.physics import Bool, Float, Int, Physics
+from skill_envs.render import RENDER_MODES, Renderer
+from skill_envs.tasks import TASKS, Channel
+
+REWARD_TYPES = ("sparse", "shaped")
+AUTORESET_MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+
+Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
+
+
+def _box(channels: tuple[Channel, ...]) -> spaces.Box:
+    return spaces.Box(np.array([c.low for c in channels], np.float32), np.array([c.high for c in channels], np.float32))
+
+
+def _one_of(name: str, value: object, valid: Sequence[object]) -> None:
+    if value not in valid:
+        raise ValueError(f"{name}={value!r} is not valid; choose from {list(valid)}")
+
+
+def _no_unknown(unknown: dict[str, Any], valid: Sequence[str]) -> None:
+    if unknown:
+        raise TypeError(f"unknown keyword arguments {sorted(unknown)}; valid ones are {list(valid)}")
+
+
+class SkillVectorEnv(VectorEnv[Any, Any, Any]):
+    """``num_envs`` copies of an environment of the suite, stepped together.
+
+    An environment draws its task uniformly at each episode start, unless
+    ``reset(options={"task": k})`` fixes it until the next call of ``reset``; ``k`` is an index
+    or an array of num_envs indices. With one task the observation is a Box, with several a Dict
+    of "observation" and "task".
+
+    Environment ``i`` reset with seed ``s`` is bit-identical to the single environment reset with
+    seed ``s + i``, whatever ``num_envs`` and ``num_threads``. Actions are clipped to [-1, 1].
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium reads it from the class)
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 10,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        num_envs: int = 1,
+        *,
+        reward_type: str = "sparse",
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
+        width: int = 480,
+        height: int = 480,
+        num_threads: int = 0,
+        **unknown: Any,
+    ) -> None:
+        """Compile the tasks' models and allocate the simulations.
+
+        Args:
+            tasks: names from `skill_envs.TASKS`; a name may occur more than once.
+            num_envs: number of environments.
+            reward_type: "sparse" (1 per step in a goal region, else 0) or "shaped".
+            max_episode_steps: control steps until truncation; None never truncates.
+            autoreset_mode: SAME_STEP or DISABLED (see `gymnasium.vector.AutoresetMode`).
+            render_mode: "rgb_array", "depth_array", "human" or None.
+            width: width of a frame [pixel].
+            height: height of a frame [pixel].
+            num_threads: physics threads; 0 takes all CPUs. Results do not depend on it.
+            **unknown: rejected.
+
+        Raises:
+            TypeError: an unknown keyword argument.
+            ValueError: an invalid value; the message lists the valid ones.
+        """
+        valid = ("reward_type", "max_episode_steps", "autoreset_mode", "render_mode", "width", "height", "num_threads")
+        _no_unknown(unknown, valid)
+        for task in tasks:
+            _one_of("task", task, list(TASKS))
+        _one_of("reward_type", reward_type, REWARD_TYPES)
+        if render_mode is not None:
+            _one_of("render_mode", render_mode, RENDER_MODES)
+        if num_envs < 1:
+            raise ValueError(f"num_envs={num_envs} is not valid; choose at least 1")
+        autoreset_mode = AutoresetMode(autoreset_mode)
+        _one_of("autoreset_mode", autoreset_mode, AUTORESET_MODES)
+
+        self.tasks = tuple(TASKS[task] for task in tasks)
+        self.num_envs = num_envs
+        self.reward_type = reward_type
+        self.max_episode_steps = max_episode_steps
+        self.autoreset_mode = autoreset_mode
+        self.render_mode = render_mode
+        self.physics = Physics([t.compile() for t in self.tasks], num_envs, self.tasks[0].substeps, num_threads)
+        period = self.tasks[0].substeps * self.physics.models[0].opt.timestep
+        self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode, "render_fps": round(1 / period)}
+
+        box = _box(self.tasks[0].observation)
+        self.single_observation_space: spaces.Space[Any] = box
+        if len(self.tasks) > 1:
+            task_space = spaces.Discrete(len(self.tasks))
+            self.single_observation_space = spaces.Dict(observation=box, task=task_space)
+        self.single_action_space = _box(self.tasks[0].action)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._low, self._high = box.low, box.high
+
+        self.task: Int = np.zeros(num_envs, np.int64)
+        self._fixed_task: Int | None = None
+        self._elapsed: Int = np.zeros(num_envs, np.int64)
+        self._generators: list[np.random.Generator] = []
+        self._renderer: Renderer | None = None
+        self._renderer_size = (width, height)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start new episodes.
+
+        Args:
+            seed: environment ``i`` is seeded with ``seed + i``, or with ``seed[i]``; None goes on
+                with the present generators.
+            options: "task", an index or (num_envs,) indices, fixes the task; "reset_mask",
+                (num_envs,) bool, resets only some environments.
+
+        Returns:
+            Observations and infos.
+
+        Raises:
+            KeyError: an unknown option.
+            ValueError: a task out of range, or a seed or mask of the wrong length.
+        """
+        options = options or {}
+        if unknown := set(options) - {"task", "reset_mask"}:
+            raise KeyError(f"unknown reset options {sorted(unknown)}; valid ones are ['task', 'reset_mask']")
+        self._seed(seed)
+        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, np.bool_)))
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise ValueError(f"reset_mask must be ({self.num_envs},) bool, got {mask.shape} {mask.dtype}")
+        self._fixed_task = self._check_task(options["task"]) if "task" in options else None
+        self._begin(np.flatnonzero(mask))
+        return self._observe(), self._info(self._distance())
+
+    def step(self, actions: NDArray[Any]) -> tuple[Observation, Float, Bool, Bool, dict[str, Any]]:
+        """Advance every environment by one control step.
+
+        Args:
+            actions: (num_envs, action size), clipped to [-1, 1].
+
+        Returns:
+            Observations, rewards (num_envs,), terminations (always False), truncations and infos:
+            "is_success" (in a goal region now) and, where the simulation diverged and its episode
+            was ended, "physics_error". Under SAME_STEP autoreset, finished episodes leave
+            "final_obs" and "final_info", and the rest belongs to the new episode.
+
+        Raises:
+            ValueError: actions of the wrong shape, or not finite.
+        """
+        self.physics.ctrl[:] = np.clip(self._check_actions(actions), -1.0, 1.0)
+        diverged = self.physics.step()
+        if diverged.any():
+            self._restore(np.flatnonzero(diverged))
+        self._elapsed += 1
+
+        observation, distance = self._observe(), self._distance()
+        reward = np.empty(self.num_envs)
+        for k, rows in self._rows_by_task():
+            reward[rows] = self.tasks[k].reward(distance[rows], self.reward_type)
+        info = self._info(distance)
+        truncated = diverged.copy()
+        if self.max_episode_steps is not None:
+            truncated |= self._elapsed >= self.max_episode_steps
+        if diverged.any():
+            reward[diverged] = 0.0
+            info["physics_error"], info["_physics_error"] = diverged, np.ones(self.num_envs, np.bool_)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
+            observation, info = self._autoreset(truncated, observation, info)
+        return observation, reward, np.zeros(self.num_envs, np.bool_), truncated, info
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Draw every environment; see `skill_envs.render.Renderer.frame`."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs a render_mode: gymnasium.make_vec(id, render_mode='rgb_array')")
+            return None
+        if self._renderer is None:
+            self._renderer = Renderer(self.physics, *self._renderer_size)
+        count = 1 if self.render_mode == "human" else self.num_envs
+        return tuple(self._renderer.frame(i, self.render_mode) for i in range(count))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    # ------------------------------------------------------------------------------------------
+
+    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
+        if seed is None and self._generators:
+            return
+        seeds = [seed] * self.num_envs if seed is None else seed
+        if isinstance(seeds, int | np.integer):
+            seeds = [int(seeds) + i for i in range(self.num_envs)]
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seed has {len(seeds)} entries; valid: one integer, or num_envs={self.num_envs}")
+        self._generators = [seeding.np_random(s)[0] for s in seeds]
+        self._np_random, self._np_random_seed = self._generators[0], seeds[0]
+
+    def _check_task(self, task: Any) -> Int:
+        index = np.asarray(task)
+        in_range = index.dtype.kind in "iu" and ((index >= 0) & (index < len(self.tasks))).all()
+        if index.shape not in ((), (self.num_envs,)) or not in_range:
+            raise ValueError(
+                f"options['task']={task!r} is not valid; choose an integer from 0 to {len(self.tasks) - 1}, "
+                f"or {self.num_envs} of them"
+            )
+        return np.broadcast_to(index, self.num_envs).astype(np.int64)
+
+    def _check_actions(self, actions: Any) -> Float:
+        array = np.asarray(actions, np.float64)
+        if array.shape != self.action_space.shape:
+            raise ValueError(f"action of shape {array.shape} is not valid; the shape is {self.action_space.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"action {array[~np.isfinite(array).all(axis=1)][0]} is not finite")
+        return array
+
+    def _begin(self, ids: Int) -> None:
+        """Draw a task and a start state for the environments ``ids``."""
+        for i in ids:
+            drawn = int(self._generators[i].integers(len(self.tasks)))
+            self.task[i] = drawn if self._fixed_task is None else self._fixed_task[i]
+        self.physics.assign(self.task)
+        self.physics.reset(ids)
+        for i in ids:
+            self.physics.qpos[i], self.physics.qvel[i] = self.tasks[self.task[i]].start(self._generators[i])
+        self._elapsed[ids] = 0
+        self._last_good = (self.physics.qpos.copy(), self.physics.qvel.copy())
+
+    def _restore(self, ids: Int) -> None:
+        """Show finite numbers where a simulation diverged: the state its episode started from."""
+        self.physics.reset(ids)
+        self.physics.qpos[ids], self.physics.qvel[ids] = self._last_good[0][ids], self._last_good[1][ids]
+
+    def _rows_by_task(self) -> list[tuple[int, Any]]:
+        if len(self.tasks) == 1:
+            return [(0, slice(None))]
+        return [(int(k), np.flatnonzero(self.task == k)) for k in np.unique(self.task)]
+
+    def _observe(self) -> Observation:
+        observed = self.tasks[0].observe(self.physics.qpos, self.physics.qvel)
+        observation = np.clip(observed.astype(np.float32), self._low, self._high)
+        return observation if len(self.tasks) == 1 else {"observation": observation, "task": self.task.copy()}
+
+    def _distance(self) -> Float:
+        distance = np.empty(self.num_envs)
+        for k, rows in self._rows_by_task():
+            distance[rows] = self.tasks[k].distance(self.physics.qpos[rows])
+        return distance
+
+    def _info(self, distance: Float) -> dict[str, Any]:
+        radius = np.array([task.goal_radius for task in self.tasks])[self.task]
+        return {"is_success": distance <= radius, "_is_success": np.ones(self.num_envs, np.bool_)}
+
+    def _autoreset(
+        self, done: Bool, observation: Observation, info: dict[str, Any]
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start new episodes where ``done``; keep the old ones' last step as Gymnasium does."""
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(done):
+            final_obs[i] = _row(observation, int(i))
+        final_info = {key: (done & value if key.startswith("_") else value) for key, value in info.items()}
+        self._begin(np.flatnonzero(done))
+        info = {
+            **{k: v for k, v in info.items() if "physics_error" not in k},
+            **self._info(self._distance()),
+            "final_obs": final_obs,
+            "_final_obs": done.copy(),
+            "final_info": final_info,
+            "_final_info": done.copy(),
+        }
+        return self._observe(), info
+
+
+def _row(observation: Observation, i: int) -> Any:
+    """Observation of environment ``i`` as its single observation space has it."""
+    if isinstance(observation, dict):
+        return {"observation": observation["observation"][i].copy(), "task": observation["task"][i]}
+    return observation[i].copy()
+
+
+class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
+    """The single environment: a `SkillVectorEnv` of one, without its time limit and autoreset.
+
+    ``gymnasium.make`` adds the time limit (`gymnasium.wrappers.TimeLimit`).
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, tasks: Sequence[str], **kwargs: Any) -> None:
+        """Take the arguments of `SkillVectorEnv`, less those about batches.
+
+        Args:
+            tasks: names from `skill_envs.TASKS`.
+            **kwargs: reward_type, render_mode, width, height.
+
+        Raises:
+            TypeError: an unknown keyword argument.
+            ValueError: an invalid value; the message lists the valid ones.
+        """
+        valid = ("reward_type", "render_mode", "width", "height")
+        _no_unknown({k: v for k, v in kwargs.items() if k not in valid}, valid)
+        self.batch = SkillVectorEnv(tasks, 1, autoreset_mode=AutoresetMode.DISABLED, num_threads=1, **kwargs)
+        self.metadata = {k: v for k, v in self.batch.metadata.items() if k != "autoreset_mode"}
+        self.observation_space = self.batch.single_observation_space
+        self.action_space = self.batch.single_action_space
+        self.render_mode = self.batch.render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start a new episode; ``options={"task": k}`` fixes its task.
+
+        Raises:
+            KeyError: an unknown option.
+            ValueError: a task out of range.
+        """
+        super().reset(seed=seed)
+        self.batch._generators = [self.np_random]
+        observation, info = self.batch.reset(options=options)
+        return _row(observation, 0), self._single(info)
+
+    def step(self, action: NDArray[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Advance by one control step; see `SkillVectorEnv.step`.
+
+        Raises:
+            ValueError: an action of the wrong shape, or not finite.
+        """
+        action = np.asarray(action)
+        if action.shape != self.action_space.shape:
+            raise ValueError(f"action of shape {action.shape} is not valid; the shape is {self.action_space.shape}")
+        observation, reward, terminated, truncated, info = self.batch.step(action[None])
+        return _row(observation, 0), float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._single(info)
+
+    def render(self) -> Any:
+        """Draw the scene; see `skill_envs.render.Renderer.frame`."""
+        frames = self.batch.render()
+        return None if frames is None else frames[0]
+
+    def close(self) -> None:
+        """Free the renderer; may be called more than once."""
+        self.batch.close()
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """The model of the current task; a copy, edits do not reach the simulation."""
+        return self.batch.physics.write_model(0)
+
+    @property
+    def data(self) -> mujoco.MjData:
+        """The current state, after ``mj_forward``; a copy, edits do not reach the simulation."""
+        return self.batch.physics.write_data(0)
+
+    @staticmethod
+    def _single(info: dict[str, Any]) -> dict[str, Any]:
+        return {key: bool(value[0]) for key, value in info.items() if not key.startswith("_")}

@@ -1,0 +1,84 @@
+"""A thin layer over ``mujoco.batch``: controls in, states out, one call a control step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch, SimulationError
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+# Warnings after which MuJoCo has thrown the simulation's state away.
+_DIVERGED = [
+    int(mujoco.mjtWarning.mjWARN_BADQPOS),
+    int(mujoco.mjtWarning.mjWARN_BADQVEL),
+    int(mujoco.mjtWarning.mjWARN_BADQACC),
+]
+
+
+class Physics:
+    """``num_envs`` simulations, each running one of several models of equal sizes.
+
+    Attributes:
+        qpos: live view of the generalised positions, (num_envs, nq), in m and rad.
+        qvel: live view of the generalised velocities, (num_envs, nv), in m/s and rad/s.
+        ctrl: live view of the controls, (num_envs, nu).
+    """
+
+    def __init__(self, models: Sequence[mujoco.MjModel], num_envs: int, substeps: int, num_threads: int = 0) -> None:
+        """Allocate the simulations, all on ``models[0]``.
+
+        Args:
+            models: one compiled model per task, all with the sizes of the first.
+            num_envs: number of simulations.
+            substeps: physics steps per control step.
+            num_threads: worker threads; 0 takes all CPUs. Results do not depend on it.
+        """
+        self.models = tuple(models)
+        self.substeps = substeps
+        self._batch = Batch(self.models[0], num_envs, min(num_threads, num_envs) if num_envs > 1 else 1)
+        self._assigned = np.zeros(num_envs, np.int64)
+        self.qpos: Float = self._batch.bind("qpos")
+        self.qvel: Float = self._batch.bind("qvel")
+        self.ctrl: Float = self._batch.bind("ctrl")
+
+    def assign(self, model_index: Int) -> None:
+        """Run simulation ``i`` on ``models[model_index[i]]``; ``model_index`` is (num_envs,)."""
+        if not np.array_equal(model_index, self._assigned):
+            self._assigned = model_index.copy()
+            self._batch.set_models([self.models[i] for i in model_index])
+
+    def reset(self, ids: Int) -> None:
+        """Put the simulations ``ids`` into their models' default state."""
+        self._batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+
+    def step(self) -> Bool:
+        """Advance every simulation by one control step.
+
+        Returns:
+            (num_envs,) True where the simulation diverged: its state is then meaningless until
+            the next reset, and the other simulations are unaffected.
+        """
+        before = self._batch.warning[:, _DIVERGED, 1].sum(axis=1)
+        failed = np.zeros(len(self.qpos), np.bool_)
+        try:
+            self._batch.step(nstep=self.substeps)
+        except SimulationError as error:
+            failed[error.ids] = True
+        failed |= self._batch.warning[:, _DIVERGED, 1].sum(axis=1) > before
+        return failed
+
+    def write_model(self, sim: int, model: mujoco.MjModel | None = None) -> mujoco.MjModel:
+        """Copy simulation ``sim``'s model into ``model``, or into a new one."""
+        return self._batch.get_model(sim, model)
+
+    def write_data(self, sim: int, data: mujoco.MjData | None = None) -> mujoco.MjData:
+        """Copy simulation ``sim``'s state into ``data``, or into a new one, and run forward."""
+        data = self._batch.get_data(sim, data)
+        mujoco.mj_forward(self.models[self._assigned[sim]], data)
+        return data
