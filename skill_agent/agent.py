@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -198,7 +197,6 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, config = self.policy, self.config
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
-        logs: dict[str, list[Tensor]] = defaultdict(list)
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample_windows(
                 batch_size, config.window, config.segment, self._rng, self._vec_normalize_env
@@ -211,11 +209,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self._n_updates += 1
             if self._n_updates % config.target_period == 0:
                 policy.critics_target.load_state_dict(policy.critics.state_dict())
-            for name, value in terms.items():
-                logs[name].append(value.detach())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name, values in logs.items():
-            self.logger.record(name, torch.stack(values).mean().item())
+        for name, value in terms.items():  # of the last update: averaging all of them costs more than it tells
+            self.logger.record(name, value.item())
 
     def losses(self, batch: TrajectoryBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of all losses on one batch, and every term by its logged name.
@@ -223,48 +219,54 @@ class SkillEmbedding(OffPolicyAlgorithm):
         Critic (equation 5), policy and embedding (6) and inference network (7) have disjoint
         parameters and gradients, so one sum and one optimiser serve them all.
         """
-        policy, config = self.policy, self.config
-        state_t, state_tp1 = batch.observation[:, :-1], batch.observation[:, 1:]  # (B, L, S)
+        state_t = batch.observation[:, :-1]  # (B, L, S)
         task = self._task_codes[batch.task][:, None].expand(-1, state_t.shape[1], -1)  # (B, L, T)
-        code = policy.family.code(batch.latent)[:, None].expand(-1, state_t.shape[1], -1)  # (B, L, Z)
+        code = self.policy.family.code(batch.latent)[:, None].expand(-1, state_t.shape[1], -1)  # (B, L, Z)
 
         log_q = self._inference_log_prob(batch)  # (B, L)
-        with torch.no_grad():
-            mean_t, log_std_t = policy.action_distribution(state_t, code)
-            mean_tp1, log_std_tp1 = policy.action_distribution(state_tp1, code)
-            entropy_t = gaussian_entropy(log_std_t)
-            noise = torch.randn(mean_tp1.shape, generator=self._generator, device=mean_tp1.device)
-            action_tp1 = mean_tp1 + torch.exp(log_std_tp1) * noise
-            v_tp1 = policy.value(state_tp1, action_tp1, code, task, target=True, frozen=True).amin(0)
-            target_q_t = policy.value(state_t, batch.action, code, task, target=True, frozen=True).amin(0)
-
-            clipped_log_q = log_q.clamp(-config.inference_clip, config.inference_clip)
-            reward_t = augmented_reward(
-                batch.reward, clipped_log_q, entropy_t, config.inference_coef, config.policy_entropy_coef
-            )
-            embedding_ratio = None
-            if config.trace_embedding_ratio:
-                embedding_ratio = policy.family.log_prob(policy.embedding(batch.task), batch.latent) - batch.latent_log_prob
-            log_prob_t = gaussian_log_prob(batch.action, mean_t, log_std_t)
-            trace_t = batch.mask * trace_coefficients(log_prob_t, batch.log_prob, config.retrace_lambda, embedding_ratio)
-            q_ret_t = retrace_targets(target_q_t, v_tp1, reward_t, self.gamma * batch.discount, trace_t)
-
-        q_t = policy.value(state_t, batch.action, code, task, target=False, frozen=False)  # (K, B, L)
-        critic_loss = masked_mean((q_t - q_ret_t).square().sum(0), batch.mask)
+        target_t, target_terms = self._critic_targets(batch, task, code, log_q.detach())
+        q_t = self.policy.value(state_t, batch.action, code, task, target=False, frozen=False)  # (K, B, L)
+        critic_loss = masked_mean((q_t - target_t).square().sum(0), batch.mask)
         inference_loss = -masked_mean(log_q, batch.mask)
         actor_loss, actor_terms = self._actor_loss(state_t, task, batch)
-        terms = {
+        terms = {"loss/critic": critic_loss, "loss/inference": inference_loss, "loss/actor": actor_loss}
+        return critic_loss + inference_loss + actor_loss, terms | target_terms | actor_terms
+
+    @torch.no_grad()
+    def _critic_targets(
+        self, batch: TrajectoryBatch, task: Tensor, code: Tensor, log_q: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Retrace targets (B, L) of the augmented reward, recomputed with the present networks."""
+        policy, config = self.policy, self.config
+        codes = torch.cat((code, code[:, -1:]), dim=1)  # (B, L + 1, Z)
+        mean, log_std = policy.action_distribution(batch.observation, codes)
+        entropy_t = gaussian_entropy(log_std[:, :-1])
+        log_prob_t = gaussian_log_prob(batch.action, mean[:, :-1], log_std[:, :-1])
+        noise = torch.randn(batch.action.shape, generator=self._generator, device=self.device)
+        action_tp1 = mean[:, 1:] + torch.exp(log_std[:, 1:]) * noise
+
+        clipped_log_q = log_q.clamp(-config.inference_clip, config.inference_clip)
+        reward_t = augmented_reward(
+            batch.reward, clipped_log_q, entropy_t, config.inference_coef, config.policy_entropy_coef
+        )
+        embedding_ratio = None
+        if config.trace_embedding_ratio:
+            embedding_ratio = policy.family.log_prob(policy.embedding(batch.task), batch.latent) - batch.latent_log_prob
+        trace_t = trace_coefficients(log_prob_t, batch.log_prob, config.retrace_lambda, embedding_ratio) * batch.mask
+
+        steps = (batch.observation[:, :-1], batch.observation[:, 1:])
+        states, actions = torch.stack(steps), torch.stack((batch.action, action_tp1))  # (2, B, L, .)
+        pair = (2, *task.shape)
+        values = policy.value(states, actions, code.expand(2, *code.shape), task.expand(pair), target=True, frozen=True)
+        q_t, v_tp1 = values.amin(0)
+        targets = retrace_targets(q_t, v_tp1, reward_t, self.gamma * batch.discount, trace_t)
+        return targets, {
             "reward/task": masked_mean(batch.reward, batch.mask),
             "reward/inference": config.inference_coef * masked_mean(clipped_log_q, batch.mask),
             "reward/policy_entropy": config.policy_entropy_coef * masked_mean(entropy_t, batch.mask),
-            "loss/critic": critic_loss,
-            "loss/inference": inference_loss,
-            "loss/actor": actor_loss,
             "retrace/mean_trace": masked_mean(trace_t, batch.mask),
-            "retrace/mean_target": masked_mean(q_ret_t, batch.mask),
-            **actor_terms,
+            "retrace/mean_target": masked_mean(targets, batch.mask),
         }
-        return critic_loss + inference_loss + actor_loss, terms
 
     def _inference_log_prob(self, batch: TrajectoryBatch) -> Tensor:
         """log q(z|a_i, s_i^H) of the stored z at every step, (B, L); 0 without an inference network."""

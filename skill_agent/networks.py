@@ -26,7 +26,7 @@ class _ELU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         slope = torch.clamp(x, max=0.0).exp_()  # ELU's derivative: 1 above 0, exp(x) below
         ctx.save_for_backward(slope)
-        return torch.clamp(x, min=0.0).add_(slope).sub_(1.0)
+        return torch.maximum(x, slope - 1.0)
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> Tensor:

@@ -85,8 +85,8 @@ class SkillPolicy(BasePolicy):
         self.critics_target.requires_grad_(False)
 
         self.trained_parameters = [p for p in self.parameters() if p.requires_grad]
-        kwargs = optimizer_kwargs or {}
-        self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **kwargs)  # type: ignore[call-arg]
+        kwargs = {"fused": True} if optimizer_kwargs is None and optimizer_class is torch.optim.Adam else optimizer_kwargs
+        self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **(kwargs or {}))  # type: ignore[call-arg]
 
     # Distributions ----------------------------------------------------------------------------
 

@@ -77,8 +77,8 @@ _POINT_MASS_OBSERVATION = (
     Channel("y velocity of the mass", -3.0, 3.0, "m/s"),
 )
 _POINT_MASS_ACTION = (
-    Channel("force along x, in units of 5 N", -1.0, 1.0, "5 N"),
-    Channel("force along y, in units of 5 N", -1.0, 1.0, "5 N"),
+    Channel("force along x, in units of 10 N", -1.0, 1.0, "10 N"),
+    Channel("force along y, in units of 10 N", -1.0, 1.0, "10 N"),
 )
 _GOAL_RADIUS = 0.3  # [m]
 _START_HALF_WIDTH = 0.1  # [m]
