@@ -12,7 +12,7 @@ endif
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check  # errors only
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
