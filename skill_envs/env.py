@@ -163,6 +163,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"reset_mask must be ({self.num_envs},) bool, got {mask.shape} {mask.dtype}")
         self._fixed_task = self._check_task(options["task"]) if "task" in options else None
         self._begin(np.flatnonzero(mask))
+        if self.render_mode == "human":
+            self.render()
         return self._observe(), self._info(self._distance())
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, Float, Bool, Bool, dict[str, Any]]:
@@ -199,6 +201,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             info["physics_error"], info["_physics_error"] = diverged, np.ones(self.num_envs, np.bool_)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
             observation, info = self._autoreset(truncated, observation, info)
+        if self.render_mode == "human":
+            self.render()
         return observation, reward, np.zeros(self.num_envs, np.bool_), truncated, info
 
     def render(self) -> tuple[Any, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import mujoco
@@ -21,6 +22,16 @@ def choose_backend() -> None:
     displays = ("DISPLAY", "WAYLAND_DISPLAY")
     if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays):
         os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+def _require_display() -> None:
+    """Raise unless a window can be opened: Gymnasium's viewer would abort the process."""
+    import glfw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", glfw.GLFWError)
+        if not glfw.init():
+            raise RuntimeError("render_mode='human' needs a display; without one choose 'rgb_array' or 'depth_array'")
 
 
 class Renderer:
@@ -53,8 +64,10 @@ class Renderer:
             None for "human".
 
         Raises:
-            RuntimeError: no OpenGL backend is available.
+            RuntimeError: no OpenGL backend, or no display for "human", is available.
         """
+        if mode == "human":
+            _require_display()
         self._physics.write_model(sim, self.model)
         self._physics.write_data(sim, self.data)
         try:

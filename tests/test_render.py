@@ -130,3 +130,19 @@ def test_render_again_after_close(make):
     before = env.render()[0]
     env.close_extras()
     assert np.array_equal(env.render()[0], before)
+
+
+def test_human_mode_draws_at_every_step(make, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("skill_envs.render.Renderer.frame", lambda self, sim, mode: drawn.append((sim, mode)))
+    env = make(TWO_GOALS, render_mode="human")
+    env.reset(seed=0)
+    env.step(np.zeros(2))
+    assert drawn == [(0, "human")] * 2
+
+
+def test_human_mode_without_a_display_is_an_error(make, monkeypatch):
+    """Not an abort of the process, which Gymnasium's viewer alone would be."""
+    monkeypatch.setattr("glfw.init", lambda: False)
+    with pytest.raises(RuntimeError, match=r"human.*display.*rgb_array"):
+        make(TWO_GOALS, render_mode="human").reset(seed=0)
