@@ -50,7 +50,8 @@ class Renderer:
         self.model = physics.write_model(0)
         self.data = physics.write_data(0)
         self._physics = physics
-        self._frames = MujocoRenderer(self.model, self.data, width=width, height=height, camera_name="scene")
+        window = {"type": mujoco.mjtCamera.mjCAMERA_FIXED, "fixedcamid": self.model.camera("scene").id}
+        self._frames = MujocoRenderer(self.model, self.data, window, width=width, height=height, camera_name="scene")
 
     def frame(self, sim: int, mode: str) -> NDArray[Any] | None:
         """Draw simulation ``sim``.
