@@ -9,6 +9,7 @@ from mujoco.batch import SimulationError
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from skill_envs import ENVIRONMENTS, TASKS, SkillVectorEnv, rewards
+from skill_envs.physics import Physics
 
 IDS = list(ENVIRONMENTS)
 MULTI_TASK_IDS = [i for i in IDS if len(ENVIRONMENTS[i].tasks) > 1]
@@ -103,6 +104,17 @@ def test_results_do_not_depend_on_threads_or_batch_size(env_id):
     for a, b in zip(rollout(small, actions[:, :3]), rollout(large, actions), strict=True):
         first = {k: v[:3] for k, v in b.items()} if isinstance(b, dict) else b[:3]
         assert equal(a, first)
+
+
+def test_each_simulation_runs_its_own_model():
+    thin, thick = (TASKS["PointMassLeft"].compile() for _ in range(2))
+    thick.dof_damping[:] *= 4
+    physics = Physics([thin, thick], num_envs=3, substeps=5)
+    physics.assign(np.array([0, 1, 0]))
+    physics.ctrl[:] = 1.0
+    assert not physics.step().any()
+    assert equal(physics.qvel[0], physics.qvel[2]) and (physics.qvel[1] < 0.7 * physics.qvel[0]).all()
+    assert equal(physics.write_model(1).dof_damping, thick.dof_damping)
 
 
 # Spaces ----------------------------------------------------------------------------------------
@@ -411,7 +423,9 @@ def test_close_twice(env_id):
 def test_divergence_ends_only_that_episode(env_id, poke, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # MuJoCo logs the warning into the working directory
     horizon = 20
-    env, twin = (gymnasium.make_vec(env_id, num_envs=3, max_episode_steps=horizon) for _ in range(2))
+    # Shaped, so that the reward would not be 0 of itself.
+    kwargs = {"num_envs": 3, "max_episode_steps": horizon, "reward_type": "shaped"}
+    env, twin = (gymnasium.make_vec(env_id, **kwargs) for _ in range(2))
     env.reset(seed=0)
     twin.reset(seed=0)
     field, value = poke

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from skill_envs import ENVIRONMENTS
+from skill_envs import ENVIRONMENTS, SkillVectorEnv
 
 TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
 every_id = pytest.mark.parametrize("env_id", list(ENVIRONMENTS))
@@ -107,6 +107,16 @@ def test_batch_draws_every_environment_with_its_own_task(make):
     single = make(TWO_GOALS, render_mode="rgb_array")
     single.reset(seed=1, options={"task": 1})
     assert np.array_equal(single.render(), right)
+
+
+def test_batch_draws_every_environment_with_its_own_model():
+    env = SkillVectorEnv(["PointMassLeft", "PointMassAny"], 2, render_mode="rgb_array", width=160, height=120)
+    for tasks in ([0, 1], [1, 0]):
+        env.reset(seed=0, options={"task": tasks})
+        area = [green(frame).sum() for frame in env.render()]
+        one, four = area if tasks == [0, 1] else area[::-1]
+        assert four == pytest.approx(4 * one, rel=0.1)
+    env.close()
 
 
 def test_frame_is_a_copy(make):
