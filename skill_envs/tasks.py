@@ -41,6 +41,7 @@ class Task:
         horizon: control steps after which an episode is truncated.
         substeps: physics steps per control step.
         shaping_margin: see `skill_envs.rewards.shaped` [m].
+        start_summary: what ``start`` draws, in words, for the documentation.
     """
 
     summary: str
@@ -55,6 +56,7 @@ class Task:
     horizon: int
     substeps: int
     shaping_margin: float = 1.0
+    start_summary: str = ""
 
     def distance(self, qpos: Float) -> Float:
         """(n,) distances to the nearest goal's centre [m]."""
@@ -97,6 +99,7 @@ def _point_mass(summary: str, *goals: tuple[float, float]) -> Task:
         goal_radius=_GOAL_RADIUS,
         horizon=50,
         substeps=5,
+        start_summary=f"The mass is at rest, each of its coordinates uniform within {_START_HALF_WIDTH} m of 0.",
     )
 
 
