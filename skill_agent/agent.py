@@ -245,7 +245,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         noise = torch.randn(batch.action.shape, generator=self._generator, device=self.device)
         action_tp1 = mean[:, 1:] + torch.exp(log_std[:, 1:]) * noise
 
-        clipped_log_q = log_q.clamp(-config.inference_clip, config.inference_clip)
+        # The constant makes ignorance worth 0: it moves no optimum, and spares the critic learning it.
+        clipped_log_q = (log_q + policy.family.max_entropy).clamp(-config.inference_clip, config.inference_clip)
         reward_t = augmented_reward(
             batch.reward, clipped_log_q, entropy_t, config.inference_coef, config.policy_entropy_coef
         )

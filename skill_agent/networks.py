@@ -65,6 +65,7 @@ class Family(ABC):
 
     n_params: int
     dim: int
+    max_entropy: float  # [nat], the most that a distribution of the family can have
 
     @abstractmethod
     def sample(self, params: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -102,6 +103,7 @@ class Gaussian(Family):
         """Set the bounds; nothing else stops p(z|t) from inflating or collapsing."""
         self.dim, self.n_params = dim, 2 * dim
         self._log_std, self._mean_bound = log_std, mean_bound
+        self.max_entropy = dim * (0.5 * math.log(2 * math.pi * math.e) + log_std[1])
 
     def mean_log_std(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, (n, dim) each."""
@@ -148,6 +150,7 @@ class Bernoulli(Family):
         """Set the temperature of the relaxation and the bound of the logits."""
         self.dim, self.n_params = dim, dim
         self._temperature, self._bound = temperature, logit_bound
+        self.max_entropy = dim * (2 - math.log(temperature))  # of logistic variables of scale 1 / temperature
 
     def logits(self, params: Tensor) -> Tensor:
         """Bounded logits of probability 1, (n, dim)."""
@@ -191,7 +194,7 @@ class TaskId(Family):
 
     def __init__(self, n_tasks: int) -> None:
         """Set the number of tasks."""
-        self.dim, self.n_params = n_tasks, n_tasks
+        self.dim, self.n_params, self.max_entropy = n_tasks, n_tasks, 0.0
 
     def sample(self, params: Tensor, generator: torch.Generator | None) -> Tensor:
         """The one-hot task."""
