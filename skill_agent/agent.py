@@ -185,7 +185,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
         clipped = policy.unscale_action(np.clip(step.action, -1, 1)).astype(self.action_space.dtype)
         return clipped, step
 
-    def _store_transition(self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any) -> None:
+    def _store_transition(
+        self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
+    ) -> None:
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episode_start = np.asarray(dones, bool)
 
@@ -203,7 +205,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             )
             loss, terms = self.losses(batch)
             policy.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             terms["train/grad_norm"] = torch.nn.utils.clip_grad_norm_(policy.trained_parameters, config.max_grad_norm)
             policy.optimizer.step()
             self._n_updates += 1
@@ -270,7 +272,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         }
 
     def _inference_log_prob(self, batch: TrajectoryBatch) -> Tensor:
-        """log q(z|a_i, s_i^H) of the stored z at every step, (B, L); 0 without an inference network."""
+        """Log q(z|a_i, s_i^H) of the stored z at every step, (B, L); 0 without an inference network."""
         if self.policy.inference is None:
             return torch.zeros_like(batch.reward)
         steps = batch.action.shape[1]
@@ -278,7 +280,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         segments = states.unfold(1, self.config.segment, 1).transpose(2, 3)  # (B, L, H, S)
         params = self.policy.inferred(batch.action.flatten(0, 1), segments.flatten(0, 1))
         latent = batch.latent[:, None].expand(-1, steps, -1).flatten(0, 1)
-        return self.policy.inference_family.log_prob(params, latent).unflatten(0, (-1, steps))
+        return self.policy.inference_family.log_prob(params, latent).reshape(-1, steps)
 
     def _actor_loss(self, state_t: Tensor, task: Tensor, batch: TrajectoryBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus equation 6: Q + a3 H[pi] at z ~ p(z|t) and a ~ pi, plus a1 H[p(z|t)]."""
@@ -290,7 +292,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
         action = mean + torch.exp(log_std) * noise
         value = masked_mean(policy.value(state_t, action, code, task, target=False, frozen=True).amin(0), batch.mask)
         policy_entropy = masked_mean(gaussian_entropy(log_std), batch.mask)
-        embedding_entropy = policy.family.entropy(policy.embedding(torch.arange(policy.n_tasks, device=self.device))).mean()
+        embedding_entropy = policy.family.entropy(
+            policy.embedding(torch.arange(policy.n_tasks, device=self.device))
+        ).mean()
         loss = -value - config.policy_entropy_coef * policy_entropy - config.embedding_entropy_coef * embedding_entropy
         return loss, {
             "policy/value": value,

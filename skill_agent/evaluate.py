@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import skill_envs
 
 if TYPE_CHECKING:
+    from skill_agent.agent import SkillEmbedding
     from skill_agent.policy import SkillPolicy
 
 Array = NDArray[np.float32]
@@ -112,6 +113,39 @@ def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:
     offsets = final[:, None] - np.asarray(task.goals)[None]
     inside = np.linalg.norm(offsets, axis=-1) <= task.goal_radius
     return [float(x) for x in inside.mean(axis=0)]
+
+
+def film(model: SkillEmbedding, env_id: str, episodes: int, seed: int) -> tuple[list[NDArray[np.uint8]], int]:
+    """Frames of ``episodes`` episodes for every task, each with a fresh z, side by side by task.
+
+    Args:
+        model: a trained agent.
+        env_id: its environment.
+        episodes: episodes one after the other, for every task at once.
+        seed: seeds start states.
+
+    Returns:
+        Frames (height, width * T, 3) and frames per second.
+
+    Raises:
+        RuntimeError: no OpenGL backend is available.
+    """
+    n_tasks = model.policy.n_tasks
+    env = gymnasium.make_vec(
+        env_id, num_envs=n_tasks, autoreset_mode="Disabled", render_mode="rgb_array", width=400, height=400
+    )
+    vector = env.unwrapped
+    assert isinstance(vector, skill_envs.SkillVectorEnv) and vector.max_episode_steps is not None
+    frames = []
+    for episode in range(episodes):
+        observation, _ = env.reset(seed=seed + episode * n_tasks, options={"task": np.arange(n_tasks)})
+        state = None
+        for _ in range(vector.max_episode_steps):
+            frames.append(np.concatenate(vector.render() or (), axis=1))
+            action, state = model.predict(observation, state)
+            observation, _, _, _, _ = env.step(action)
+    env.close()
+    return frames, int(vector.metadata["render_fps"])
 
 
 def _state(observation: Any) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ class _ELU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         slope = torch.clamp(x, max=0.0).exp_()  # ELU's derivative: 1 above 0, exp(x) below
         ctx.save_for_backward(slope)
-        return torch.maximum(x, slope - 1.0)
+        elu: Tensor = torch.maximum(x, slope - 1.0)
+        return elu
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ class FastELU(nn.Module):
 def mlp(sizes: list[int], activation: type[nn.Module]) -> nn.Sequential:
     """A perceptron with the given layer sizes, input first; no activation after the last."""
     layers: list[nn.Module] = []
-    for size_in, size_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for size_in, size_out in pairwise(sizes):
         layers += [nn.Linear(size_in, size_out), activation()]
     return nn.Sequential(*layers[:-1])
 
@@ -262,7 +264,7 @@ class Critics(nn.Module):
         """
         super().__init__()
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for size_in, size_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for size_in, size_out in pairwise(sizes):
             bound = 1 / math.sqrt(size_in)
             self.weights.append(nn.Parameter(torch.empty(n_critics, size_in, size_out).uniform_(-bound, bound)))
             self.biases.append(nn.Parameter(torch.empty(n_critics, 1, size_out).uniform_(-bound, bound)))

@@ -85,7 +85,9 @@ class SkillPolicy(BasePolicy):
         self.critics_target.requires_grad_(False)
 
         self.trained_parameters = [p for p in self.parameters() if p.requires_grad]
-        kwargs = {"fused": True} if optimizer_kwargs is None and optimizer_class is torch.optim.Adam else optimizer_kwargs
+        kwargs = (
+            {"fused": True} if optimizer_kwargs is None and optimizer_class is torch.optim.Adam else optimizer_kwargs
+        )
         self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **(kwargs or {}))  # type: ignore[call-arg]
 
     # Distributions ----------------------------------------------------------------------------
@@ -117,7 +119,7 @@ class SkillPolicy(BasePolicy):
         inputs = torch.cat((state, action, code, task), dim=-1)
         critics = self.critics_target if target else self.critics
         values: Tensor = critics(inputs.flatten(0, -2), frozen)
-        return values.unflatten(1, inputs.shape[:-1])
+        return values.reshape(-1, *inputs.shape[:-1])
 
     def inferred(self, action: Tensor, segments: Tensor) -> Tensor:
         """Parameters of q(z|a, s^H).
@@ -144,7 +146,12 @@ class SkillPolicy(BasePolicy):
         return obs.float(), torch.zeros(len(obs), dtype=torch.long, device=obs.device)
 
     def next_state(
-        self, task: Tensor, state: SkillState | None, starts: NDArray[Any], generator: torch.Generator | None, mode: bool
+        self,
+        task: Tensor,
+        state: SkillState | None,
+        starts: NDArray[Any],
+        generator: torch.Generator | None,
+        mode: bool,
     ) -> SkillState:
         """Advance the recurrent state: redraw z where an episode starts or ``z_period`` has passed."""
         n = len(task)

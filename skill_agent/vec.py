@@ -76,7 +76,9 @@ class SkillVecEnv(VecEnv):
         result = getattr(self.env, method_name)(*args, **kwargs)
         return [result for _ in self._get_indices(indices)]
 
-    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None) -> list[bool]:
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None
+    ) -> list[bool]:
         """False: the copies have no wrappers of their own."""
         return [False for _ in self._get_indices(indices)]
 
