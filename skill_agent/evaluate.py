@@ -31,7 +31,13 @@ class Rollouts(NamedTuple):
 
 @torch.no_grad()
 def rollout(
-    policy: SkillPolicy, env_id: str, episodes_per_task: int, seed: int, *, mean_action: bool = False
+    policy: SkillPolicy,
+    env_id: str,
+    episodes_per_task: int,
+    seed: int,
+    *,
+    mean_action: bool = False,
+    discrete: bool = False,
 ) -> Rollouts:
     """Run the policy for whole episodes, all in one batch.
 
@@ -40,6 +46,7 @@ def rollout(
         env_id: an environment of the suite with as many tasks as the policy.
         episodes_per_task: episodes of every task, in the order of the tasks.
         seed: seeds start states, z and actions.
+        discrete: draw a Bernoulli z itself, in place of its relaxation.
         mean_action: act by the mean of pi(a|s,z) instead of a draw; z is drawn in any case.
 
     Raises:
@@ -54,6 +61,8 @@ def rollout(
         raise ValueError(f"{env_id} has {len(vector.tasks)} tasks; the policy has {policy.n_tasks}")
     observation, _ = env.reset(seed=seed, options={"task": tasks})
     latent = policy.draw_latent(torch.as_tensor(tasks), generator)
+    if discrete:
+        latent = policy.family.discrete(latent)
     code = policy.family.code(latent)
     states, actions, rewards, successes = [_state(observation)], [], [], []
     for _ in range(vector.max_episode_steps):

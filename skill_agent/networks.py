@@ -96,6 +96,10 @@ class Family(ABC):
         """What the networks see of a latent: (n, dim) to (n, dim)."""
         return latent
 
+    def discrete(self, latent: Tensor) -> Tensor:
+        """The draw that a relaxed latent stands for; the latent itself where nothing is relaxed."""
+        return latent
+
 
 class Gaussian(Family):
     """Diagonal Gaussian with bounded mean and log standard deviation."""
@@ -172,7 +176,11 @@ class Bernoulli(Family):
 
     def mode(self, params: Tensor) -> Tensor:
         """A latent far out on the likelier side."""
-        return torch.where(params >= 0, self._MODE, -self._MODE)
+        return self.discrete(params)
+
+    def discrete(self, latent: Tensor) -> Tensor:
+        """A latent far out on the same side."""
+        return torch.where(latent >= 0, self._MODE, -self._MODE)
 
     def mean_code(self, params: Tensor) -> Tensor:
         """Expected discrete code, in (-1, 1)."""

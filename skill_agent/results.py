@@ -81,26 +81,29 @@ def fig2_claims(records: Records) -> list[Claim]:
 
 def fig3_claims(records: Records, share: float = 0.05) -> list[Claim]:
     """Goals reached by sampling z, and the KL divergences; a goal counts from ``share`` of the episodes."""
-    reached = {
-        variant: [sum(x >= share for x in r["final"]["goals_reached"]) for r in records[variant]]
-        for variant in ("bernoulli", "gaussian")
-    }
+
+    def reached(variant: str, key: str) -> list[int]:
+        return [sum(x >= share for x in r["final"][key]) for r in records[variant]]
+
+    bernoulli, relaxed = reached("bernoulli", "goals_reached_discrete"), reached("bernoulli", "goals_reached")
+    gaussian = reached("gaussian", "goals_reached")
     kl = [r["final"]["kl"][0] for r in records["duplicate"]]
     same, apart = [row[2] < 0.1 for row in kl], [min(row[1], row[3]) > 1 for row in kl]
     both = [s and a for s, a in zip(same, apart, strict=True)]
-    four = [n == 4 for n in reached["bernoulli"]]
+    four = [n == 4 for n in bernoulli]
     return [
         Claim(
             f"figure 3: goals that at least {share:.0%} of sampled z end in, Bernoulli",
             "4 of 4 in 8 of 10 seeds",
-            f"4 of 4 in {_count(four)} ({', '.join(map(str, reached['bernoulli']))})",
+            f"4 of 4 in {_count(four)} ({', '.join(map(str, bernoulli))}); "
+            f"by the relaxed z of training: {', '.join(map(str, relaxed))}",
             sum(four) >= 0.8 * len(four),
         ),
         Claim(
             "the same, Gaussian",
             "at least 2 in all",
-            f"{', '.join(map(str, reached['gaussian']))}",
-            min(reached["gaussian"]) >= 2,
+            ", ".join(map(str, gaussian)),
+            min(gaussian) >= 2,
         ),
         Claim(
             "figure 3: KL(1, 3) of the two equal tasks, and the smaller of KL(1, 2), KL(1, 4)",

@@ -153,7 +153,8 @@ def test_claims_fail_when_the_records_say_so(tiny_records):
     records = experiments.load_records(tiny_records, "fig3")
     for variant in ("bernoulli", "gaussian"):
         for record in records[variant]:
-            record["final"]["goals_reached"] = [0.3, 0.2, 0.05, 0.04]
+            for key in ("goals_reached", "goals_reached_discrete"):
+                record["final"][key] = [0.3, 0.2, 0.05, 0.04]
     for record in records["duplicate"]:
         record["final"]["kl"] = [[0.0, 2.0, 0.05, 3.0]]
     assert [claim.holds for claim in results.fig3_claims(records)] == [False, True, True]
