@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from skill_envs.physics import Bool, Float, Int, Physics
 from skill_envs.render import RENDER_MODES, Renderer
-from skill_envs.tasks import TASKS, Channel
+from skill_envs.task import Channel
+from skill_envs.tasks import TASKS
 
-REWARD_TYPES = ("sparse", "shaped")
+REWARD_TYPES = ("paper", "sparse", "shaped")
 AUTORESET_MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
 
 Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
@@ -61,7 +62,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         tasks: Sequence[str],
         num_envs: int = 1,
         *,
-        reward_type: str = "sparse",
+        reward_type: str = "paper",
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         render_mode: str | None = None,
@@ -75,7 +76,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         Args:
             tasks: names from `skill_envs.TASKS`; a name may occur more than once.
             num_envs: number of environments.
-            reward_type: "sparse" (1 per step in a goal region, else 0) or "shaped".
+            reward_type: "sparse" (1 per step in a goal region, else 0), "shaped" (smooth), or "paper"
+                (sparse; a little shaping is added in RailPush alone).
             max_episode_steps: control steps until truncation; None never truncates.
             autoreset_mode: SAME_STEP or DISABLED (see `gymnasium.vector.AutoresetMode`).
             render_mode: "rgb_array", "depth_array", "human" or None.
@@ -119,6 +121,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._low, self._high = box.low, box.high
+        self._goals = np.array([task.goals[0] for task in self.tasks])
 
         self.task: Int = np.zeros(num_envs, np.int64)
         self._fixed_task: Int | None = None
@@ -154,7 +157,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"reset_mask must be ({self.num_envs},) bool, got {mask.shape} {mask.dtype}")
         self._fixed_task = self._check_task(options["task"]) if "task" in options else None
         self._begin(np.flatnonzero(mask))
-        return self._observe(), self._info(self._distance())
+        return self._observe(), self._info(self._outside())
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, Float, Bool, Bool, dict[str, Any]]:
         """Advance every environment by one control step.
@@ -175,13 +178,16 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         diverged = self.physics.step()
         if diverged.any():
             self._restore(np.flatnonzero(diverged))
+        for k, rows in self._rows_by_task():
+            if (after_step := self.tasks[k].after_step) is not None:
+                self.physics.eq_active[rows] = after_step(self.physics.qpos[rows], self.physics.eq_active[rows])
         self._elapsed += 1
 
-        observation, distance = self._observe(), self._distance()
+        observation, outside = self._observe(), self._outside()
         reward = np.empty(self.num_envs)
         for k, rows in self._rows_by_task():
-            reward[rows] = self.tasks[k].reward(distance[rows], self.reward_type)
-        info = self._info(distance)
+            reward[rows] = self.tasks[k].reward(outside[rows], self.reward_type)
+        info = self._info(outside)
         truncated = diverged.copy()
         if self.max_episode_steps is not None:
             truncated |= self._elapsed >= self.max_episode_steps
@@ -262,19 +268,18 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         return [(int(k), np.flatnonzero(self.task == k)) for k in np.unique(self.task)]
 
     def _observe(self) -> Observation:
-        observed = self.tasks[0].observe(self.physics.qpos, self.physics.qvel)
+        observed = self.tasks[0].observe(self.physics.qpos, self.physics.qvel, self._goals[self.task])
         observation = np.clip(observed.astype(np.float32), self._low, self._high)
         return observation if len(self.tasks) == 1 else {"observation": observation, "task": self.task.copy()}
 
-    def _distance(self) -> Float:
-        distance = np.empty(self.num_envs)
+    def _outside(self) -> Float:
+        outside = np.empty(self.num_envs)
         for k, rows in self._rows_by_task():
-            distance[rows] = self.tasks[k].distance(self.physics.qpos[rows])
-        return distance
+            outside[rows] = self.tasks[k].outside(self.physics.qpos[rows])
+        return outside
 
-    def _info(self, distance: Float) -> dict[str, Any]:
-        radius = np.array([task.goal_radius for task in self.tasks])[self.task]
-        return {"is_success": distance <= radius, "_is_success": np.ones(self.num_envs, np.bool_)}
+    def _info(self, outside: Float) -> dict[str, Any]:
+        return {"is_success": outside <= 0.0, "_is_success": np.ones(self.num_envs, np.bool_)}
 
     def _autoreset(
         self, done: Bool, observation: Observation, info: dict[str, Any]
@@ -287,7 +292,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self._begin(np.flatnonzero(done))
         info = {
             **{k: v for k, v in info.items() if "physics_error" not in k},
-            **self._info(self._distance()),
+            **self._info(self._outside()),
             "final_obs": final_obs,
             "_final_obs": done.copy(),
             "final_info": final_info,

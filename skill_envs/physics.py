@@ -28,6 +28,7 @@ class Physics:
         qpos: live view of the generalised positions, (num_envs, nq), in m and rad.
         qvel: live view of the generalised velocities, (num_envs, nv), in m/s and rad/s.
         ctrl: live view of the controls, (num_envs, nu).
+        eq_active: live view of the equality constraints' switches, (num_envs, neq), 0 or 1.
     """
 
     def __init__(self, models: Sequence[mujoco.MjModel], num_envs: int, substeps: int, num_threads: int = 0) -> None:
@@ -46,6 +47,7 @@ class Physics:
         self.qpos: Float = self._batch.bind("qpos")
         self.qvel: Float = self._batch.bind("qvel")
         self.ctrl: Float = self._batch.bind("ctrl")
+        self.eq_active: Float = self._batch.bind("eq_active")
 
     def assign(self, model_index: Int) -> None:
         """Run simulation ``i`` on ``models[model_index[i]]``; ``model_index`` is (num_envs,)."""
