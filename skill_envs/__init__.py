@@ -9,11 +9,12 @@ choose_backend()  # before anything imports mujoco.Renderer, which reads MUJOCO_
 
 import gymnasium  # noqa: E402
 
+from skill_envs.demonstrate import Demonstration, demonstrate  # noqa: E402
 from skill_envs.env import SkillEnv, SkillVectorEnv  # noqa: E402
 from skill_envs.tasks import ENVIRONMENTS, TASKS, Environment, Task  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["ENVIRONMENTS", "TASKS", "Environment", "SkillEnv", "SkillVectorEnv", "Task"]
+__all__ = ["ENVIRONMENTS", "TASKS", "Demonstration", "Environment", "SkillEnv", "SkillVectorEnv", "Task", "demonstrate"]
 
 for _id, _environment in ENVIRONMENTS.items():
     gymnasium.register(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -16,8 +17,8 @@ from skill_envs.task import Channel, Task
 Float = NDArray[np.float64]
 Point = tuple[float, float, float]
 
-HAND_GAP = 0.005  # finger tips above the block's top at the start [m]
-JOINT_NOISE = 0.02  # half-width of the uniform noise on the arm's start [rad]
+GRIP_DEPTH = 0.025  # of the finger tips below the block's top at the start [m]
+JOINT_NOISE = 0.03  # half-width of the uniform noise on the arm's start, less what would move the hand [rad]
 YAW_NOISE = 0.1  # half-width of the uniform noise on the block's yaw [rad]
 RING_RADIUS = 0.20  # of the ring that Push, Lift and LWall start on: clear of the L-wall all around [m]
 _NODES = 64  # of the table that start poses are interpolated from
@@ -48,18 +49,27 @@ def _at(x: float, y: float, z: float) -> Point:
     return (float(CENTRE[0]) + x, float(CENTRE[1]) + y, float(CENTRE[2]) + z)
 
 
+class _HandOver(NamedTuple):
+    """Start poses with the hand over a block on a ring, at ``_NODES + 1`` angles; the last closes the ring."""
+
+    joints: Float  # (_NODES + 1, 7) [rad]
+    still: Float  # (_NODES + 1, 7, 7) projections onto the joint motions that leave the hand in its place
+
+
 @cache
-def _hand_over(centre: Point, radius: float) -> Float:
-    """Arm angles with the hand over blocks on a ring, (_NODES + 1, 7) [rad]; the last closes the ring."""
+def _hand_over(centre: Point, radius: float) -> _HandOver:
     model = scenes.manipulation((), centre, centre, (0.01, 0.01), Camera((1, 0, 1), (0, 0, 0)))
     data, joints = mujoco.MjData(model), kinematics.HOME
     angles = np.linspace(0.0, 2 * np.pi, _NODES + 1) if radius else np.zeros(1)
-    rows = []
+    nodes, still = [], []
     for angle in angles:
-        tip = np.add(centre, (radius * np.cos(angle), radius * np.sin(angle), HALF_BLOCK + HAND_GAP))
+        tip = np.add(centre, (radius * np.cos(angle), radius * np.sin(angle), HALF_BLOCK - GRIP_DEPTH))
         joints = kinematics.solve(model, data, tip, joints)
-        rows.append(joints)
-    return np.array(rows) if radius else np.repeat(rows, _NODES + 1, axis=0)
+        jacobian = kinematics.tip_jacobian(model, data, joints)
+        nodes.append(joints)
+        still.append(np.eye(7) - np.linalg.pinv(jacobian) @ jacobian)
+    repeat = _NODES + 2 - len(angles)
+    return _HandOver(np.repeat(nodes, repeat, axis=0), np.repeat(still, repeat, axis=0))
 
 
 def _start(centre: Point, radius: float, yaw_noise: float) -> Callable[[np.random.Generator], tuple[Float, Float]]:
@@ -69,9 +79,10 @@ def _start(centre: Point, radius: float, yaw_noise: float) -> Callable[[np.rando
         angle, yaw = rng.uniform(0.0, 2 * np.pi), rng.uniform(-yaw_noise, yaw_noise)
         table = _hand_over(centre, radius)
         place, fraction = divmod(angle / (2 * np.pi) * _NODES, 1.0)
-        low, high = table[int(place)], table[int(place) + 1]
+        i = int(place)
+        joints = table.joints[i] + fraction * (table.joints[i + 1] - table.joints[i])
         qpos = np.zeros(_NQ)
-        qpos[:7] = low + fraction * (high - low) + rng.uniform(-JOINT_NOISE, JOINT_NOISE, 7)
+        qpos[:7] = joints + table.still[i] @ rng.uniform(-JOINT_NOISE, JOINT_NOISE, 7)
         qpos[7:10] = np.add(centre, (radius * np.cos(angle), radius * np.sin(angle), 0.0))
         qpos[10], qpos[13] = np.cos(yaw / 2), np.sin(yaw / 2)
         return qpos, np.zeros(_NV)
@@ -88,8 +99,8 @@ def _observe(qpos: Float, qvel: Float, goal: Float) -> Float:
 _FLOOR = _at(0.0, 0.0, HALF_BLOCK)
 _TABLE_TOP = _at(0.0, 0.0, TABLE_HEIGHT + HALF_BLOCK)
 _BESIDE_TABLE = _at(0.0, 0.21, HALF_BLOCK)
-_ACROSS_WALL = _at(0.0, 0.11, HALF_BLOCK)
-_WALL_GOAL = _at(0.0, -0.09, HALF_BLOCK)
+_ACROSS_WALL = _at(0.0, 0.10, HALF_BLOCK)
+_WALL_GOAL = _at(0.0, -0.08, HALF_BLOCK)
 _FRONT = Camera(_at(1.15, -0.95, 1.0), _at(-0.12, 0.0, 0.15))
 _SIDE = Camera(_at(0.95, 1.05, 0.85), _at(-0.12, 0.05, 0.18))
 
@@ -97,7 +108,7 @@ ON_FLOOR = (0.0, HALF_BLOCK + 0.02)  # heights of the centre of a block that is 
 ON_TABLE = (TABLE_HEIGHT + HALF_BLOCK - 0.01, TABLE_HEIGHT + HALF_BLOCK + 0.03)  # [m]
 LIFTED = (0.08, 0.25)  # [m]
 AT_TABLE_HEIGHT = (TABLE_HEIGHT + HALF_BLOCK, 0.30)  # [m]
-SPRING_STIFFNESS = 20.0  # [N/m]: 3 N at the goal; friction holds 1.6 N
+SPRING_STIFFNESS = 30.0  # [N/m]: 2.5 N at the near edge of the goal region; friction holds 1.6 N
 
 
 def _let_go(qpos: Float, eq_active: Float) -> Float:
@@ -145,17 +156,17 @@ TASKS: dict[str, Task] = {
     "Spring": _task(
         "Bring a block that hangs on a spring to the goal and hold it there.",
         ("container", "spring"),
-        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.06, heights=ON_FLOOR,
+        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.065, heights=ON_FLOOR,
     ),
     "Wall": _task(
         "Bring a block around a short wall to the goal.",
         ("container", "wall"),
-        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.06, heights=ON_FLOOR,
+        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.065, heights=ON_FLOOR,
     ),
     "SpringWall": _task(
         "Bring a block that hangs on a spring around a short wall to the goal and hold it there.",
         ("container", "spring", "wall"),
-        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.06, heights=ON_FLOOR,
+        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.065, heights=ON_FLOOR,
     ),
     "Push": _task(
         "Push a block from a ring around the centre to the centre.",

@@ -22,6 +22,15 @@ def tip_position(model: mujoco.MjModel, data: mujoco.MjData, joints: Float) -> F
     return np.array(data.site(TIP).xpos)
 
 
+def tip_jacobian(model: mujoco.MjModel, data: mujoco.MjData, joints: Float) -> Float:
+    """Jacobian (3, 7) [m/rad] of the tip's position at joint angles (7,) [rad]; ``data`` is overwritten."""
+    tip_position(model, data, joints)
+    mujoco.mj_comPos(model, data)
+    jacobian = np.zeros((3, model.nv))
+    mujoco.mj_jacSite(model, data, jacobian, None, data.site(TIP).id)
+    return jacobian[:, ARM]
+
+
 def solve(
     model: mujoco.MjModel, data: mujoco.MjData, position: Float, initial: Float, iterations: int = 200, yaw: float = 0.0
 ) -> Float:
