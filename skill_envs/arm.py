@@ -101,8 +101,9 @@ _TABLE_TOP = _at(0.0, 0.0, TABLE_HEIGHT + HALF_BLOCK)
 _BESIDE_TABLE = _at(0.0, 0.21, HALF_BLOCK)
 _ACROSS_WALL = _at(0.0, 0.10, HALF_BLOCK)
 _WALL_GOAL = _at(0.0, -0.08, HALF_BLOCK)
-_FRONT = Camera(_at(1.15, -0.95, 1.0), _at(-0.12, 0.0, 0.15))
-_SIDE = Camera(_at(0.95, 1.05, 0.85), _at(-0.12, 0.05, 0.18))
+_FRONT = Camera(_at(1.2, -0.95, 1.05), _at(-0.16, 0.0, 0.22))
+_OPEN_SIDE = Camera(_at(0.35, -1.5, 1.1), _at(-0.16, 0.0, 0.22))  # of the L-wall
+_SIDE = Camera(_at(0.95, 1.05, 0.85), _at(-0.12, 0.05, 0.24))
 
 ON_FLOOR = (0.0, HALF_BLOCK + 0.02)  # heights of the centre of a block that is not lifted [m]
 ON_TABLE = (TABLE_HEIGHT + HALF_BLOCK - 0.01, TABLE_HEIGHT + HALF_BLOCK + 0.03)  # [m]
@@ -171,17 +172,17 @@ TASKS: dict[str, Task] = {
     "Push": _task(
         "Push a block from a ring around the centre to the centre.",
         ("container",),
-        block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.07, heights=ON_FLOOR,
+        block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.07, heights=ON_FLOOR, camera=_OPEN_SIDE,
     ),
     "Lift": _task(
         "Lift a block from the floor of the container and keep it up.",
         ("container",),
-        block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.30, heights=LIFTED,
+        block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.30, heights=LIFTED, camera=_OPEN_SIDE,
     ),
     "LWall": _task(
         "Bring a block around an L-shaped wall to the centre, which the wall surrounds on two sides.",
         ("container", "l_wall"),
-        block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.07, heights=ON_FLOOR,
+        block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.07, heights=ON_FLOOR, camera=_OPEN_SIDE,
     ),
     "RailLift": _task(
         "Raise a block on a vertical rail to table height, without the table.",

@@ -25,7 +25,7 @@ _PERIOD = 0.05  # of control [s]
 _STIFFNESS = 10.0  # of the feedback, relative to each joint's damping [1/s]
 _GRIP = 0.01  # the finger tips' height over the block's centre while it is held [m]
 _LEASH = 0.06  # the set-point waits when it is further ahead of the hand in the plane [m]
-_PRESS = -0.025  # where the set-point presses the finger tips to, relative to the block's centre [m]
+_PRESS = -0.05  # where the set-point presses the finger tips to, relative to the block's centre [m]
 _LIFT = 0.16  # [m]
 _ASIDE = 0.14  # detour of the hand around the short wall [m]
 _AROUND = 0.185  # distance of the hand from the goal on its way around the L-wall [m]
@@ -105,7 +105,9 @@ def _torques(model: mujoco.MjModel, observation: NDArray[np.float32], target: Fl
     """Action that follows joint angles ``target`` [rad] moving at ``speed`` [rad/s]."""
     damping = model.dof_damping[kinematics.ARM]
     torque = damping * (_STIFFNESS * (target - observation[:7]) + speed)
-    return np.clip(torque / model.actuator_gear[:, 0], -1.0, 1.0).astype(np.float32)
+    action = torque / model.actuator_gear[:, 0]
+    # Scaled as a whole: clipping single joints would tilt the hand.
+    return (action / max(1.0, np.abs(action).max())).astype(np.float32)
 
 
 def _advance(tip: Float, points: list[Float]) -> tuple[Float, list[Float]]:
@@ -127,7 +129,7 @@ def _way_points(task: str, block: Float, tip: Float) -> list[Float]:
     pressed = block + grip
     press = block + np.array([0.0, 0.0, _PRESS])
     if task in ("Lift", "RailLift"):
-        return [press, pressed, pressed + up]
+        return [press, pressed + up]
     if task in ("Wall", "SpringWall"):
         aside = np.array([-_ASIDE, 0.0, 0.0])
         return [pressed, pressed + aside, goal + grip + aside, goal + grip]
@@ -136,7 +138,7 @@ def _way_points(task: str, block: Float, tip: Float) -> list[Float]:
         return [*route, goal + grip]
     if task == "RailPush":
         over = up + (goal - block) * (1.0, 1.0, 0.0)
-        return [press, pressed, pressed + up, pressed + over, goal + grip]
+        return [press, pressed + up, pressed + over, goal + grip]
     return [goal + grip]
 
 

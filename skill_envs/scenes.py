@@ -58,6 +58,7 @@ HALF_BLOCK = 0.04  # [m]
 # Fixtures with a place in the scene; a task switches some of them on.
 # A contact bit that no geom responds to; 0 would drop the geom from MuJoCo's bounding volumes and change their size.
 _NOTHING = 1 << 8
+_HIDDEN = 4  # a group that is not drawn
 FIXTURES = ("container", "wall", "l_wall", "table", "rail", "spring")
 
 
@@ -112,9 +113,9 @@ def manipulation(
     weld.data[10] = 1.0  # torque scale
 
     spring_on = "spring" in fixtures
-    spring = scene.add_tendon(name="spring", stiffness=[spring_stiffness * spring_on, 0, 0], width=0.004)
+    spring = scene.add_tendon(name="spring", stiffness=[spring_stiffness * spring_on, 0, 0], width=0.006)
     spring.springlength = [0.0, HALF_BLOCK]
-    spring.material, spring.rgba = "spring", (1, 1, 1, float(spring_on))
+    spring.material, spring.group = "spring", 0 if spring_on else _HIDDEN
     anchor, marker, view = scene.site("anchor"), scene.site("goal"), scene.camera("scene")
     anchor.pos[:2], anchor.rgba[3] = block[:2], float(spring_on)
     spring.wrap_site("anchor")
