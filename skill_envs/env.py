@@ -22,6 +22,19 @@ from skill_envs.tasks import TASKS
 REWARD_TYPES = ("paper", "sparse", "shaped")
 AUTORESET_MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
 
+# What changes in an environment outside its physics, or was set by Gymnasium after its construction.
+_KEPT = (
+    "task",
+    "_fixed_task",
+    "_elapsed",
+    "_generators",
+    "_np_random",
+    "_np_random_seed",
+    "_last_good",
+    "spec",
+    "closed",
+)
+
 Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
 
 
@@ -102,6 +115,17 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         autoreset_mode = AutoresetMode(autoreset_mode)
         _one_of("autoreset_mode", autoreset_mode, AUTORESET_MODES)
 
+        self._arguments = {
+            "tasks": tuple(tasks),
+            "num_envs": num_envs,
+            "reward_type": reward_type,
+            "max_episode_steps": max_episode_steps,
+            "autoreset_mode": autoreset_mode,
+            "render_mode": render_mode,
+            "width": width,
+            "height": height,
+            "num_threads": num_threads,
+        }
         self.tasks = tuple(TASKS[task] for task in tasks)
         self.num_envs = num_envs
         self.reward_type = reward_type
@@ -213,6 +237,17 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs: the arguments and the state; models and renderer are built anew."""
+        kept = {name: self.__dict__[name] for name in _KEPT if name in self.__dict__}
+        return {"arguments": self._arguments, "physics": self.physics.state(), "kept": kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Rebuild a pickled or deep-copied environment, which goes on bit-identically."""
+        SkillVectorEnv.__init__(self, **state["arguments"])
+        self.physics.set_state(state["physics"])
+        self.__dict__.update(state["kept"])
 
     # ------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -19,6 +20,10 @@ _DIVERGED = [
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
     int(mujoco.mjtWarning.mjWARN_BADQACC),
 ]
+
+
+# All that a simulation of these models remembers from one control step to the next.
+_STATE = ("time", "qpos", "qvel", "ctrl", "qacc_warmstart", "eq_active")
 
 
 class Physics:
@@ -58,6 +63,16 @@ class Physics:
     def reset(self, ids: Int) -> None:
         """Put the simulations ``ids`` into their models' default state."""
         self._batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """A copy of every simulation's model index and state."""
+        return {"model": self._assigned.copy(), **{name: self._batch.bind(name).copy() for name in _STATE}}
+
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from what `state` returned, for as many simulations of the same models."""
+        self.assign(state["model"])
+        for name in _STATE:
+            self._batch.bind(name)[:] = state[name]
 
     def step(self) -> Bool:
         """Advance every simulation by one control step.
