@@ -99,8 +99,8 @@ def _observe(qpos: Float, qvel: Float, goal: Float) -> Float:
 _FLOOR = _at(0.0, 0.0, HALF_BLOCK)
 _TABLE_TOP = _at(0.0, 0.0, TABLE_HEIGHT + HALF_BLOCK)
 _BESIDE_TABLE = _at(0.0, 0.21, HALF_BLOCK)
-_ACROSS_WALL = _at(0.0, 0.10, HALF_BLOCK)
-_WALL_GOAL = _at(0.0, -0.08, HALF_BLOCK)
+_ACROSS_WALL = _at(0.0, 0.12, HALF_BLOCK)
+_WALL_GOAL = _at(0.0, -0.085, HALF_BLOCK)
 _FRONT = Camera(_at(1.2, -0.95, 1.05), _at(-0.16, 0.0, 0.22))
 _OPEN_SIDE = Camera(_at(0.35, -1.5, 1.1), _at(-0.16, 0.0, 0.22))  # of the L-wall
 _SIDE = Camera(_at(0.95, 1.05, 0.85), _at(-0.12, 0.05, 0.24))
