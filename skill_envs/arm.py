@@ -133,7 +133,7 @@ def _task(
 ) -> Task:
     """A row of the table: ``block`` is the middle of the ring that the block starts on."""
     marker = (min(radius, 0.1), 0.001)
-    ground = (goal[0], goal[1], goal[2] - HALF_BLOCK + 0.002)
+    ground = (goal[0], goal[1], max(goal[2], heights[0]) - HALF_BLOCK + 0.002)  # under the lowest block at the goal
     return Task(
         summary=summary,
         compile=lambda: scenes.manipulation(fixtures, block, ground, marker, camera, SPRING_STIFFNESS),
@@ -146,7 +146,7 @@ def _task(
         goal_radius=radius,
         goal_heights=heights,
         horizon=100,
-        substeps=10,
+        substeps=8,
         shaping_margin=0.3,
         light_shaping=light_shaping,
         after_step=after_step,
