@@ -17,7 +17,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
-import skill_envs  # noqa: F401  (registers the ids)
+import skill_envs
 from skill_envs import ENVIRONMENTS, SkillVectorEnv
 
 BATCH = 64

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from skill_envs import kinematics
 from skill_envs.arm import TASKS
-from skill_envs.scenes import CENTRE, HALF_BLOCK, TABLE_HEIGHT
+from skill_envs.scenes import CENTRE
 
 Float = NDArray[np.float64]
 
@@ -101,13 +101,16 @@ def _episode(env: gymnasium.Env[Any, Any], task: str, seed: int | None) -> Demon
     )
 
 
-def _torques(model: mujoco.MjModel, observation: NDArray[np.float32], target: Float, speed: Float) -> NDArray[np.float32]:
+def _torques(
+    model: mujoco.MjModel, observation: NDArray[np.float32], target: Float, speed: Float
+) -> NDArray[np.float32]:
     """Action that follows joint angles ``target`` [rad] moving at ``speed`` [rad/s]."""
     damping = model.dof_damping[kinematics.ARM]
     torque = damping * (_STIFFNESS * (target - observation[:7]) + speed)
     action = torque / model.actuator_gear[:, 0]
     # Scaled as a whole: clipping single joints would tilt the hand.
-    return (action / max(1.0, np.abs(action).max())).astype(np.float32)
+    scaled: NDArray[np.float32] = (action / max(1.0, np.abs(action).max())).astype(np.float32)
+    return scaled
 
 
 def _advance(tip: Float, points: list[Float]) -> tuple[Float, list[Float]]:

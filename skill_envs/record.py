@@ -21,10 +21,9 @@ def record(task: str, path: Path, *, seed: int = 0, episodes: int = 1, width: in
         ValueError: the task has no demonstration.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with imageio.get_writer(path, fps=_RATE) as video:  # type: ignore[call-overload]
-        for episode in demonstrate(task, seed=seed, episodes=episodes, render=True, width=width, height=height):
-            for frame in () if episode.frames is None else episode.frames:
-                video.append_data(frame)
+    played = demonstrate(task, seed=seed, episodes=episodes, render=True, width=width, height=height)
+    frames = [frame for episode in played if episode.frames is not None for frame in episode.frames]
+    imageio.mimwrite(path, frames, fps=_RATE)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

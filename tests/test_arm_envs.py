@@ -45,9 +45,10 @@ def test_model_elements_are_named_and_sizes_equal(task):
     assert (model.nq, model.nv, model.nu, model.ngeom, model.nbvh) == (
         reference.nq, reference.nv, reference.nu, reference.ngeom, reference.nbvh,
     )  # fmt: skip
-    for kind, count in ((mujoco.mjtObj.mjOBJ_BODY, model.nbody), (mujoco.mjtObj.mjOBJ_GEOM, model.ngeom),
-                        (mujoco.mjtObj.mjOBJ_JOINT, model.njnt), (mujoco.mjtObj.mjOBJ_SITE, model.nsite),
-                        (mujoco.mjtObj.mjOBJ_CAMERA, model.ncam), (mujoco.mjtObj.mjOBJ_ACTUATOR, model.nu)):  # fmt: skip
+    counts = {"BODY": model.nbody, "GEOM": model.ngeom, "JOINT": model.njnt, "SITE": model.nsite}
+    counts |= {"CAMERA": model.ncam, "ACTUATOR": model.nu, "TENDON": model.ntendon, "EQUALITY": model.neq}
+    for name, count in counts.items():
+        kind = getattr(mujoco.mjtObj, f"mjOBJ_{name}")
         assert all(mujoco.mj_id2name(model, kind, i) for i in range(count))
     assert len(TASKS[task].observation) == 27
 
