@@ -58,6 +58,7 @@ HALF_BLOCK = 0.04  # [m]
 # Fixtures with a place in the scene; a task switches some of them on.
 # A contact bit that no geom responds to; 0 would drop the geom from MuJoCo's bounding volumes and change their size.
 _NOTHING = 1 << 8
+_FAR_BELOW = 10.0  # where fixtures that are off are kept: bounding volumes then rule them out at once [m]
 _HIDDEN = 4  # a group that is not drawn
 FIXTURES = ("container", "wall", "l_wall", "table", "rail", "spring")
 
@@ -103,9 +104,11 @@ def manipulation(
     places = {"rail": (block[0], block[1], 0.0)}
     for name in ("container", "wall", "l_wall", "table", "rail"):
         part = load(name)
+        place = np.array(places.get(name, CENTRE))
         if name not in fixtures:
             _switch_off(part)
-        scene.attach(part, prefix=f"{name}/", frame=scene.worldbody.add_frame(pos=places.get(name, CENTRE)))
+            place[2] -= _FAR_BELOW
+        scene.attach(part, prefix=f"{name}/", frame=scene.worldbody.add_frame(pos=place))
 
     weld = scene.add_equality(name="rail", type=mujoco.mjtEq.mjEQ_WELD, active="rail" in fixtures)
     weld.objtype, weld.name1, weld.name2 = mujoco.mjtObj.mjOBJ_BODY, "rail/carriage", "block/block"
