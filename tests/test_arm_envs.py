@@ -15,6 +15,8 @@ ARM_TASKS = list(arm.TASKS)
 ARM_IDS = [id_ for id_, environment in ENVIRONMENTS.items() if environment.tasks[0] in arm.TASKS]
 PRETRAIN = "SkillEmbed/PretrainAll-v0"
 
+HAND_ASIDE = np.array([-1.2, -1.18, 0.0, 2.18, 0.0, 0.57, 3.32])
+
 
 def make_id(task):
     return f"SkillEmbed/{task}-v0"
@@ -134,7 +136,7 @@ def test_a_start_is_at_rest_and_not_a_success(task):
 def test_letting_go_of_the_spring_loses_the_goal(task):
     env = SkillVectorEnv([task], 1)
     env.reset(seed=0)
-    env.physics.qpos[0, :7] = [1.2, -1.18, 0.0, 2.18, 0.0, 0.57, 3.32]  # hand well aside
+    env.physics.qpos[0, :7] = HAND_ASIDE
     env.physics.qpos[0, 7:10] = TASKS[task].goals[0] + np.array([0.06, 0.0, 0.0])
     assert env._info(env._outside())["is_success"][0]
     for _ in range(30):
@@ -147,8 +149,8 @@ def test_the_rail_holds_the_block_until_table_height():
     env.reset(seed=0, options={"task": np.array([0, 1])})
     env.step(np.zeros((2, 7)))
     assert env.physics.eq_active.all()
-    env.physics.qpos[:, 9] = env.physics.qpos[:, 14] + 0.04 + 0.105
-    env.physics.qpos[:, 14] = 0.105
+    env.physics.qpos[:, :7] = HAND_ASIDE
+    env.physics.qpos[:, 9], env.physics.qpos[:, 14] = 0.18, 0.14  # it falls a little in a step
     env.step(np.zeros((2, 7)))
     np.testing.assert_array_equal(env.physics.eq_active[:, 0], [0, 1])
     env.reset(options={"task": np.array([0, 1])})
