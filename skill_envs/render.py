@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 RENDER_MODES = ("rgb_array", "depth_array", "human")
 
 
+def _no_display() -> bool:
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    return sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays)
+
+
 def choose_backend() -> None:
     """Select headless OpenGL (``MUJOCO_GL=egl``) on Linux without a display, unless already set."""
-    displays = ("DISPLAY", "WAYLAND_DISPLAY")
-    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays):
+    if _no_display():
         os.environ.setdefault("MUJOCO_GL", "egl")
 
 
@@ -53,8 +57,10 @@ class Renderer:
             None for "human".
 
         Raises:
-            RuntimeError: no OpenGL backend is available.
+            RuntimeError: no OpenGL backend is available, or no display for "human".
         """
+        if mode == "human" and _no_display():  # GLFW would abort the process
+            raise RuntimeError("render_mode='human' needs a display; without one choose 'rgb_array' or 'depth_array'")
         self._physics.write_model(sim, self.model)
         self._physics.write_data(sim, self.data)
         try:
