@@ -47,6 +47,11 @@ def _one_of(name: str, value: object, valid: Sequence[object]) -> None:
         raise ValueError(f"{name}={value!r} is not valid; choose from {list(valid)}")
 
 
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name}={value!r} is not valid; choose at least 1")
+
+
 def _no_unknown(unknown: dict[str, Any], valid: Sequence[str]) -> None:
     if unknown:
         raise TypeError(f"unknown keyword arguments {sorted(unknown)}; valid ones are {list(valid)}")
@@ -105,13 +110,17 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         """
         valid = ("reward_type", "max_episode_steps", "autoreset_mode", "render_mode", "width", "height", "num_threads")
         _no_unknown(unknown, valid)
+        if not tasks:
+            raise ValueError(f"tasks={tasks!r} is not valid; choose at least one of {list(TASKS)}")
         for task in tasks:
             _one_of("task", task, list(TASKS))
         _one_of("reward_type", reward_type, REWARD_TYPES)
         if render_mode is not None:
             _one_of("render_mode", render_mode, RENDER_MODES)
-        if num_envs < 1:
-            raise ValueError(f"num_envs={num_envs} is not valid; choose at least 1")
+        for name, value in (("num_envs", num_envs), ("width", width), ("height", height)):
+            _at_least_one(name, value)
+        if max_episode_steps is not None:
+            _at_least_one("max_episode_steps", max_episode_steps)
         autoreset_mode = AutoresetMode(autoreset_mode)
         _one_of("autoreset_mode", autoreset_mode, AUTORESET_MODES)
 
@@ -181,6 +190,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"reset_mask must be ({self.num_envs},) bool, got {mask.shape} {mask.dtype}")
         self._fixed_task = self._check_task(options["task"]) if "task" in options else None
         self._begin(np.flatnonzero(mask))
+        if self.render_mode == "human":
+            self.render()
         return self._observe(), self._info(self._outside())
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, Float, Bool, Bool, dict[str, Any]]:
@@ -220,6 +231,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             info["physics_error"], info["_physics_error"] = diverged, np.ones(self.num_envs, np.bool_)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
             observation, info = self._autoreset(truncated, observation, info)
+        if self.render_mode == "human":
+            self.render()
         return observation, reward, np.zeros(self.num_envs, np.bool_), truncated, info
 
     def render(self) -> tuple[Any, ...] | None:

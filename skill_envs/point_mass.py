@@ -15,8 +15,8 @@ _POINT_MASS_OBSERVATION = (
     Channel("y velocity of the mass", -3.0, 3.0, "m/s"),
 )
 _POINT_MASS_ACTION = (
-    Channel("force along x, in units of 5 N", -1.0, 1.0, "5 N"),
-    Channel("force along y, in units of 5 N", -1.0, 1.0, "5 N"),
+    Channel("force along x, in units of 10 N", -1.0, 1.0, "10 N"),
+    Channel("force along y, in units of 10 N", -1.0, 1.0, "10 N"),
 )
 _GOAL_RADIUS = 0.3  # [m]
 _START_HALF_WIDTH = 0.1  # [m]
@@ -35,6 +35,7 @@ def _point_mass(summary: str, *goals: tuple[float, float]) -> Task:
         goal_radius=_GOAL_RADIUS,
         horizon=50,
         substeps=5,
+        start_summary=f"The mass is at rest, each of its coordinates uniform within {_START_HALF_WIDTH} m of 0.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import mujoco
@@ -16,15 +17,21 @@ if TYPE_CHECKING:
 RENDER_MODES = ("rgb_array", "depth_array", "human")
 
 
-def _no_display() -> bool:
-    displays = ("DISPLAY", "WAYLAND_DISPLAY")
-    return sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays)
-
-
 def choose_backend() -> None:
     """Select headless OpenGL (``MUJOCO_GL=egl``) on Linux without a display, unless already set."""
-    if _no_display():
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays):
         os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+def _require_display() -> None:
+    """Raise unless a window can be opened: Gymnasium's viewer would abort the process."""
+    import glfw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", glfw.GLFWError)
+        if not glfw.init():
+            raise RuntimeError("render_mode='human' needs a display; without one choose 'rgb_array' or 'depth_array'")
 
 
 class Renderer:
@@ -43,7 +50,8 @@ class Renderer:
         self.model = physics.write_model(0)
         self.data = physics.write_data(0)
         self._physics = physics
-        self._frames = MujocoRenderer(self.model, self.data, width=width, height=height, camera_name="scene")
+        window = {"type": mujoco.mjtCamera.mjCAMERA_FIXED, "fixedcamid": self.model.camera("scene").id}
+        self._frames = MujocoRenderer(self.model, self.data, window, width=width, height=height, camera_name="scene")
 
     def frame(self, sim: int, mode: str) -> NDArray[Any] | None:
         """Draw simulation ``sim``.
@@ -57,10 +65,10 @@ class Renderer:
             None for "human".
 
         Raises:
-            RuntimeError: no OpenGL backend is available, or no display for "human".
+            RuntimeError: no OpenGL backend, or no display for "human", is available.
         """
-        if mode == "human" and _no_display():  # GLFW would abort the process
-            raise RuntimeError("render_mode='human' needs a display; without one choose 'rgb_array' or 'depth_array'")
+        if mode == "human":
+            _require_display()
         self._physics.write_model(sim, self.model)
         self._physics.write_data(sim, self.data)
         try:

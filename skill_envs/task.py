@@ -47,6 +47,7 @@ class Task:
         light_shaping: weight of the shaped reward added to the sparse one by reward_type "paper".
         after_step: (qpos, eq_active) of n simulations to their eq_active, (n, neq), after each
             control step; None changes nothing.
+        start_summary: what ``start`` draws, in words, for the documentation.
     """
 
     summary: str
@@ -64,6 +65,7 @@ class Task:
     shaping_margin: float = 1.0
     light_shaping: float = 0.0
     after_step: Callable[[Float, Float], Float] | None = None
+    start_summary: str = ""
 
     def outside(self, qpos: Float) -> Float:
         """(n,) distances to the goal region [m]; 0 within it."""

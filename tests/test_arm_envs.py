@@ -247,16 +247,6 @@ def test_render(task):
     assert np.isfinite(frames[1]).all()
 
 
-def test_human_mode_without_a_display_is_an_error(monkeypatch):
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setattr("sys.platform", "linux")
-    env = SkillEnv(["Push"], render_mode="human")
-    env.reset(seed=0)
-    with pytest.raises(RuntimeError, match="needs a display"):
-        env.render()
-
-
 def test_stable_baselines_subprocesses():
     vec = pytest.importorskip("stable_baselines3.common.vec_env")
     env = vec.SubprocVecEnv([lambda: gymnasium.make(make_id("Push"))] * 2, start_method="spawn")

@@ -1,0 +1,70 @@
+# Every target makes its own virtual environment first. Variables can be overridden:
+#   make test PYTHON=python3.12 VENV=/tmp/venv
+PYTHON ?= python3
+VENV ?= .venv
+# Pins a known build; any torch>=2.4 works, e.g. one for a GPU: make demo TORCH=torch
+TORCH ?= torch==2.13.0
+# Test processes; each computes on one thread.
+WORKERS ?= 2
+ifndef OUT
+OUT := runs/demo-$(shell date +%Y%m%d-%H%M%S)
+endif
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check  # errors only
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint docs bench results gl clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+demo: $(INSTALLED) gl  ## train the two-goal point-mass skills; figure, video and run record in $(OUT)
+	$(BIN)/skill-embed demo --out "$(OUT)"
+
+test: export OMP_NUM_THREADS := 1
+test: export MKL_NUM_THREADS := 1
+test: export OPENBLAS_NUM_THREADS := 1
+test: $(INSTALLED) gl  ## run the tests
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(INSTALLED)  ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(INSTALLED) gl  ## regenerate the pages and pictures in docs/envs
+	$(BIN)/python docs/generate.py
+
+bench: $(INSTALLED)  ## measure; each benchmark writes its numbers to benchmarks/*.json
+	@set -e; for script in benchmarks/*.py; do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
+
+results: $(INSTALLED)  ## make figures and tables from the kept run records
+	$(BIN)/skill-embed report
+
+clean:  ## remove the virtual environment, caches and builds; runs/ stays
+	if [ -e "$(INSTALLED)" ]; then rm -rf "$(VENV)"; fi
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another with PYTHON=python3.11")'
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(PYTHON) -m venv "$(VENV)"
+	@$(PIP) "$(TORCH)"
+	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+# Off-screen rendering needs the system's EGL. This step tries to provide it and never fails.
+FRAME := import gymnasium as g, skill_envs as s; e = g.make(next(iter(s.ENVIRONMENTS)), render_mode='rgb_array'); e.reset(); e.render()
+
+gl: $(INSTALLED)
+	@frame() { $(BIN)/python -c "$(FRAME)" >/dev/null 2>&1; }; \
+	frame && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing libegl1 and libgl1-mesa-dri for off-screen rendering"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libegl1 libgl1-mesa-dri; } >/dev/null 2>&1; \
+	fi; \
+	frame || echo "off-screen rendering does not work here: install libegl1 and libgl1-mesa-dri (Debian, Ubuntu) or your system's EGL"

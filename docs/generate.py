@@ -1,0 +1,228 @@
+"""Write the pages and pictures in docs/envs from the tables that define the environments.
+
+Nothing about an environment is typed here: what a page says is read from ENVIRONMENTS, TASKS, the
+compiled models, and the signature and docstring of the environment class.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import gymnasium
+import imageio.v3 as iio
+import numpy as np
+from gymnasium import spaces
+
+from skill_envs import ENVIRONMENTS, TASKS, SkillEnv, SkillVectorEnv, Task, rewards
+
+FOLDER = Path(__file__).with_name("envs")
+FRAME = 320  # [pixel]
+GENERATED = "<!-- Written by docs/generate.py (make docs). -->"
+
+
+def _file(env_id: str) -> str:
+    return env_id.split("/")[-1]
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _first_paragraph(function: object) -> str:
+    return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
+
+
+def _argument_docs() -> dict[str, str]:
+    """Argument name -> meaning, from the Google docstring of the constructor."""
+    section = (inspect.getdoc(SkillVectorEnv.__init__) or "").split("Args:\n")[1].split("\n\n")[0]
+    joined = re.sub(r"\n {5,}", " ", section)
+    pairs = (line.strip().split(": ", 1) for line in joined.splitlines())
+    return {name: text[0].upper() + text[1:] for name, text in pairs if not name.startswith("*")}
+
+
+def _accepted_by_make(name: str, default: object) -> bool:
+    """Whether ``gymnasium.make`` takes the argument: TimeLimit has its own, SkillEnv the rest."""
+    if name == "max_episode_steps":
+        return True
+    try:
+        SkillEnv(next(iter(ENVIRONMENTS.values())).tasks, **{name: default})
+    except TypeError:
+        return False
+    return True
+
+
+def _arguments(env_id: str) -> str:
+    meanings, rows = _argument_docs(), []
+    for name, parameter in inspect.signature(SkillVectorEnv.__init__).parameters.items():
+        if name in ("self", "tasks") or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        default = parameter.default
+        shown = ENVIRONMENTS[env_id].horizon if name == "max_episode_steps" else getattr(default, "value", default)
+        where = "both" if _accepted_by_make(name, default) else "`make_vec`"
+        rows.append((f"`{name}`", f"`{shown!r}`", where, meanings[name].replace("|", "\\|")))
+    return _table(("argument", "default", "of", "meaning"), rows)
+
+
+def _point(goal: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{x:g}" for x in goal) + ")"
+
+
+def _tasks(tasks: tuple[str, ...]) -> str:
+    rows = [
+        (k, f"`{name}`", TASKS[name].summary, ", ".join(map(_point, TASKS[name].goals)), f"{TASKS[name].goal_radius:g}")
+        for k, name in enumerate(tasks)
+    ]
+    return _table(("task", "name", "what is asked", "goals [m]", "goal radius [m]"), rows)
+
+
+def _channels(channels: tuple[tuple[str, float, float, str], ...]) -> str:
+    rows = [(i, meaning, f"{low:g}", f"{high:g}", unit) for i, (meaning, low, high, unit) in enumerate(channels)]
+    return _table(("index", "meaning", "min", "max", "unit"), rows)
+
+
+def _starting_state(tasks: tuple[str, ...]) -> str:
+    for name in tasks:
+        if not TASKS[name].start_summary:
+            raise ValueError(f"task {name!r} has no start_summary, which its documentation page needs")
+    texts = {TASKS[name].start_summary: None for name in tasks}
+    if len(texts) == 1:
+        return next(iter(texts))
+    return "\n".join(f"- `{name}`: {TASKS[name].start_summary}" for name in dict.fromkeys(tasks))
+
+
+def _space(space: spaces.Space[object]) -> str:
+    if isinstance(space, spaces.Dict):
+        return "Dict(" + ", ".join(f"{key}={_space(value)}" for key, value in space.items()) + ")"
+    if isinstance(space, spaces.Box):
+        return f"Box({space.shape}, {space.dtype})"
+    return str(space)
+
+
+def page(env_id: str) -> str:
+    """The page of one environment, in Markdown."""
+    environment = ENVIRONMENTS[env_id]
+    first: Task = TASKS[environment.tasks[0]]
+    env = gymnasium.make(env_id)
+    unwrapped = env.unwrapped
+    assert isinstance(unwrapped, SkillEnv)
+    timestep, name, count = unwrapped.model.opt.timestep, _file(env_id), len(environment.tasks)
+    seconds = environment.horizon * first.substeps * timestep
+    margins = sorted({TASKS[task].shaping_margin for task in environment.tasks})
+    drawn = (
+        f'An episode draws one of its {count} tasks uniformly; `reset(options={{"task": k}})` fixes it. '
+        "The observation is a dictionary of `observation`, below, and `task`, the index."
+        if count > 1
+        else "The environment has one task, so the observation is the vector below."
+    )
+    return f"""{GENERATED}
+# {name}
+
+![{name}]({name}.png)
+
+| | |
+| --- | --- |
+| Action space | `{_space(env.action_space)}` |
+| Observation space | `{_space(env.observation_space)}` |
+| Control frequency | {1 / (first.substeps * timestep):g} Hz ({first.substeps} physics steps of {timestep:g} s) |
+| Create | `gymnasium.make("skill_envs:{env_id}")`, `gymnasium.make_vec("skill_envs:{env_id}", num_envs=64)` |
+
+## Description
+
+{environment.summary} In the paper: {environment.source}.
+
+{drawn}
+
+{_tasks(environment.tasks)}
+
+## Action Space
+
+{_channels(first.action)}
+
+Actions outside the bounds are clipped; an action that is not finite is an error.
+
+## Observation Space
+
+{_channels(first.observation)}
+
+Values outside the bounds are clipped.
+
+## Rewards
+
+`reward_type`: {_argument_docs()["reward_type"]}
+
+Shaped: {_first_paragraph(rewards.shaped)} The margin, the distance beyond the region at which it has fallen to \
+{rewards.shaped(np.array([1.0]), 0.0, 1.0)[0]:g}, is {", ".join(f"{m:g}" for m in margins)} m.
+
+`info["is_success"]` tells whether the goal region is reached at that step.
+
+## Starting State
+
+{_starting_state(environment.tasks)}
+
+## Episode End
+
+An episode never terminates. It is truncated after {environment.horizon} steps ({seconds:g} s), or where the simulation
+diverges; `info["physics_error"]` is then true and the reward of that step 0.
+
+## Arguments
+
+{_arguments(env_id)}
+
+An unknown argument is an error. "Both" stands for `gymnasium.make` and `gymnasium.make_vec`. For `gymnasium.make`,
+whose time limit is `gymnasium.wrappers.TimeLimit`, `max_episode_steps=None` means the default, and -1 never truncates.
+
+## Version History
+
+- v{name.rsplit("-v", 1)[1]}: the current version. Changes of behaviour are listed in the
+  [changelog](../../CHANGELOG.md) and raise the version.
+"""
+
+
+def index() -> str:
+    """The list of all environments, in Markdown."""
+    rows = []
+    for env_id, environment in ENVIRONMENTS.items():
+        link = f"[`{env_id}`]({_file(env_id)}.md)"
+        rows.append((link, len(environment.tasks), environment.horizon, environment.summary))
+    table = _table(("id", "tasks", "steps", "what it is"), rows)
+    return f"{GENERATED}\n# Environments\n\n`import skill_envs` registers them with Gymnasium.\n\n{table}\n"
+
+
+def write_pages(folder: Path) -> None:
+    """Write every page and the index into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text(index(), encoding="utf-8")
+    for env_id in ENVIRONMENTS:
+        (folder / f"{_file(env_id)}.md").write_text(page(env_id), encoding="utf-8")
+
+
+def write_pictures(folder: Path) -> None:
+    """Write a picture of every environment into ``folder``: its tasks side by side."""
+    for env_id, environment in ENVIRONMENTS.items():
+        count = len(environment.tasks)
+        env = gymnasium.make_vec(env_id, num_envs=count, render_mode="rgb_array", width=FRAME, height=FRAME)
+        env.reset(seed=0, options={"task": np.arange(count)})
+        gap = np.full((FRAME, 8, 3), 255, np.uint8)
+        parts = [part for frame in env.render() or () for part in (frame, gap)][:-1]
+        iio.imwrite(folder / f"{_file(env_id)}.png", np.hstack(parts))
+        env.close()
+
+
+def main() -> None:
+    """Write docs/envs anew; pages and pictures of ids that are gone go too."""
+    FOLDER.mkdir(exist_ok=True)
+    known = {"README", *map(_file, ENVIRONMENTS)}
+    for old in FOLDER.iterdir():
+        if old.suffix in (".md", ".png") and old.stem not in known:
+            old.unlink()
+    write_pages(FOLDER)
+    write_pictures(FOLDER)
+    print(f"{len(ENVIRONMENTS)} pages in {FOLDER}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""The algorithm: off-policy learning of an embedding space of skills (paper, section 5)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from torch import Tensor
+
+from skill_agent.config import SkillConfig, make_config
+from skill_agent.losses import (
+    augmented_reward,
+    gaussian_entropy,
+    gaussian_log_prob,
+    masked_mean,
+    retrace_targets,
+    trace_coefficients,
+)
+from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
+from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
+
+
+class SkillEmbedding(OffPolicyAlgorithm):
+    """Skills learned from several tasks at once, indexed by a continuous embedding z.
+
+    Hausman et al., *Learning an Embedding Space for Transferable Robot Skills*, ICLR 2018.
+
+    Attributes:
+        config: the settings specific to this method.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": SkillPolicy, "MultiInputPolicy": SkillPolicy}
+    policy: SkillPolicy
+    action_space: spaces.Box
+    replay_buffer: TrajectoryReplayBuffer | None
+
+    def __init__(
+        self,
+        policy: str | type[SkillPolicy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 100_000,
+        learning_starts: int = 1_000,
+        batch_size: int = 64,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 50,
+        gradient_steps: int = 50,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        config: SkillConfig | None = None,
+        _init_setup_model: bool = True,
+        **settings: Any,
+    ) -> None:
+        """Take SB3's arguments and the method's settings.
+
+        Args:
+            policy: "MultiInputPolicy" for observations with a task, "MlpPolicy" for a Box.
+            env: an environment, a vector environment of SB3, or the id of a registered one.
+            learning_rate: of Adam, for all networks; may be a schedule.
+            buffer_size: transitions kept in replay.
+            learning_starts: steps before the first update; the untrained policy acts in them.
+            batch_size: windows per update.
+            gamma: discount factor.
+            train_freq: steps (of every environment) or episodes between updates, as in SB3.
+            gradient_steps: updates each time; -1 for as many as steps were taken.
+            policy_kwargs: arguments of `SkillPolicy`: net_arch, activation_fn, optimizer_class.
+            stats_window_size: episodes over which rollout statistics are averaged.
+            tensorboard_log: folder for TensorBoard.
+            verbose: 0, 1 or 2.
+            seed: seeds every source of randomness.
+            device: torch device.
+            config: settings of the method as one object, in place of ``settings``.
+            _init_setup_model: build the networks now.
+            **settings: fields of `SkillConfig`.
+
+        Raises:
+            TypeError: an unknown setting; the message lists the valid ones.
+            ValueError: an invalid value.
+        """
+        if config is not None and settings:
+            raise TypeError(f"give either config or single settings, not both: {sorted(settings)}")
+        super().__init__(
+            policy,
+            env,  # type: ignore[arg-type]
+            learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            gamma=gamma,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            support_multi_env=True,
+            sde_support=False,
+            supported_action_spaces=(spaces.Box,),
+        )
+        self.config = config or make_config(settings)
+        self._skill: SkillState | None = None
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        box, n_tasks = split_observation_space(self.observation_space)
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space, self.action_space, self.lr_schedule, config=self.config, **self.policy_kwargs
+        )
+        self.policy.to(self.device)
+        if self.replay_buffer is None:
+            latent_dim = self.policy.family.dim
+            self.replay_buffer = TrajectoryReplayBuffer(
+                self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
+            )
+        self._task_codes = torch.eye(n_tasks, device=self.device)
+        self._generator = torch.Generator(self.device)
+        self._rng = np.random.default_rng(self.seed)
+        self._generator.manual_seed(int(self._rng.integers(2**63)))
+        self._convert_train_freq()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_generator", "_task_codes"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 100,
+        tb_log_name: str = "SkillEmbedding",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Learn for ``total_timesteps`` steps, counted over all environments; as in SB3."""
+        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+
+    # Collection -------------------------------------------------------------------------------
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
+        result = super()._setup_learn(*args, **kwargs)
+        if self._skill is None or len(self._skill.age) != self.n_envs or self.num_timesteps == 0:
+            self._skill = None
+            self._episode_start = np.ones(self.n_envs, bool)
+        return result
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[NDArray[Any], Any]:
+        """Act in every environment, and keep what Retrace needs to know of the behaviour."""
+        policy, generator = self.policy, self._generator
+        assert self._last_obs is not None
+        with torch.no_grad():
+            features, task = policy.split(policy.obs_to_tensor(self._last_obs)[0])
+            self._skill = policy.next_state(task, self._skill, self._episode_start, generator, False)
+            latent = torch.as_tensor(self._skill.latent, device=self.device)
+            mean, log_std = policy.action_distribution(features, policy.family.code(latent))
+            noise = torch.randn(mean.shape, generator=generator, device=self.device)
+            action = mean + torch.exp(log_std) * noise
+            step = BehaviourStep(
+                action=action.numpy(force=True),
+                log_prob=gaussian_log_prob(action, mean, log_std).numpy(force=True),
+                latent=self._skill.latent,
+                latent_log_prob=policy.family.log_prob(policy.embedding(task), latent).numpy(force=True),
+                task=task.numpy(force=True),
+                age=self._skill.age,
+            )
+        clipped = policy.unscale_action(np.clip(step.action, -1, 1)).astype(self.action_space.dtype)
+        return clipped, step
+
+    def _store_transition(
+        self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
+    ) -> None:
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        self._episode_start = np.asarray(dones, bool)
+
+    # Learning ---------------------------------------------------------------------------------
+
+    def train(self, gradient_steps: int, batch_size: int) -> None:
+        """Make ``gradient_steps`` updates of all networks on windows from replay."""
+        assert self.replay_buffer is not None
+        policy, config = self.policy, self.config
+        policy.set_training_mode(True)
+        self._update_learning_rate(policy.optimizer)
+        for _ in range(gradient_steps):
+            batch = self.replay_buffer.sample_windows(
+                batch_size, config.window, config.segment, self._rng, self._vec_normalize_env
+            )
+            loss, terms = self.losses(batch)
+            policy.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            terms["train/grad_norm"] = torch.nn.utils.clip_grad_norm_(policy.trained_parameters, config.max_grad_norm)
+            policy.optimizer.step()
+            self._n_updates += 1
+            if self._n_updates % config.target_period == 0:
+                policy.critics_target.load_state_dict(policy.critics.state_dict())
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        for name, value in terms.items():  # of the last update: averaging all of them costs more than it tells
+            self.logger.record(name, value.item())
+
+    def losses(self, batch: TrajectoryBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum of all losses on one batch, and every term by its logged name.
+
+        Critic (equation 5), policy and embedding (6) and inference network (7) have disjoint
+        parameters and gradients, so one sum and one optimiser serve them all.
+        """
+        state_t = batch.observation[:, :-1]  # (B, L, S)
+        task = self._task_codes[batch.task][:, None].expand(-1, state_t.shape[1], -1)  # (B, L, T)
+        code = self.policy.family.code(batch.latent)[:, None].expand(-1, state_t.shape[1], -1)  # (B, L, Z)
+
+        log_q = self._inference_log_prob(batch)  # (B, L)
+        target_t, target_terms = self._critic_targets(batch, task, code, log_q.detach())
+        q_t = self.policy.value(state_t, batch.action, code, task, target=False, frozen=False)  # (K, B, L)
+        critic_loss = masked_mean((q_t - target_t).square().sum(0), batch.mask)
+        inference_loss = -masked_mean(log_q, batch.mask)
+        actor_loss, actor_terms = self._actor_loss(state_t, task, batch)
+        terms = {"loss/critic": critic_loss, "loss/inference": inference_loss, "loss/actor": actor_loss}
+        return critic_loss + inference_loss + actor_loss, terms | target_terms | actor_terms
+
+    @torch.no_grad()
+    def _critic_targets(
+        self, batch: TrajectoryBatch, task: Tensor, code: Tensor, log_q: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Retrace targets (B, L) of the augmented reward, recomputed with the present networks."""
+        policy, config = self.policy, self.config
+        codes = torch.cat((code, code[:, -1:]), dim=1)  # (B, L + 1, Z)
+        mean, log_std = policy.action_distribution(batch.observation, codes)
+        entropy_t = gaussian_entropy(log_std[:, :-1])
+        log_prob_t = gaussian_log_prob(batch.action, mean[:, :-1], log_std[:, :-1])
+        noise = torch.randn(batch.action.shape, generator=self._generator, device=self.device)
+        action_tp1 = mean[:, 1:] + torch.exp(log_std[:, 1:]) * noise
+
+        # The constant makes ignorance worth 0: it moves no optimum, and spares the critic learning it.
+        clipped_log_q = (log_q + policy.family.max_entropy).clamp(-config.inference_clip, config.inference_clip)
+        reward_t = augmented_reward(
+            batch.reward, clipped_log_q, entropy_t, config.inference_coef, config.policy_entropy_coef
+        )
+        embedding_ratio = None
+        if config.trace_embedding_ratio:
+            embedding_ratio = policy.family.log_prob(policy.embedding(batch.task), batch.latent) - batch.latent_log_prob
+        trace_t = trace_coefficients(log_prob_t, batch.log_prob, config.retrace_lambda, embedding_ratio) * batch.mask
+
+        steps = (batch.observation[:, :-1], batch.observation[:, 1:])
+        states, actions = torch.stack(steps), torch.stack((batch.action, action_tp1))  # (2, B, L, .)
+        pair = (2, *task.shape)
+        values = policy.value(states, actions, code.expand(2, *code.shape), task.expand(pair), target=True, frozen=True)
+        q_t, v_tp1 = values.amin(0)
+        targets = retrace_targets(q_t, v_tp1, reward_t, self.gamma * batch.discount, trace_t)
+        return targets, {
+            "reward/task": masked_mean(batch.reward, batch.mask),
+            "reward/inference": config.inference_coef * masked_mean(clipped_log_q, batch.mask),
+            "reward/policy_entropy": config.policy_entropy_coef * masked_mean(entropy_t, batch.mask),
+            "retrace/mean_trace": masked_mean(trace_t, batch.mask),
+            "retrace/mean_target": masked_mean(targets, batch.mask),
+        }
+
+    def _inference_log_prob(self, batch: TrajectoryBatch) -> Tensor:
+        """Log q(z|a_i, s_i^H) of the stored z at every step, (B, L); 0 without an inference network."""
+        if self.policy.inference is None:
+            return torch.zeros_like(batch.reward)
+        steps = batch.action.shape[1]
+        states = torch.cat((batch.context, batch.observation[:, :-1]), dim=1)  # (B, H - 1 + L, S)
+        segments = states.unfold(1, self.config.segment, 1).transpose(2, 3)  # (B, L, H, S)
+        params = self.policy.inferred(batch.action.flatten(0, 1), segments.flatten(0, 1))
+        latent = batch.latent[:, None].expand(-1, steps, -1).flatten(0, 1)
+        return self.policy.inference_family.log_prob(params, latent).reshape(-1, steps)
+
+    def _actor_loss(self, state_t: Tensor, task: Tensor, batch: TrajectoryBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Minus equation 6: Q + a3 H[pi] at z ~ p(z|t) and a ~ pi, plus a1 H[p(z|t)]."""
+        policy, config = self.policy, self.config
+        params = policy.embedding(batch.task)[:, None].expand(-1, state_t.shape[1], -1)
+        code = policy.family.code(policy.family.sample(params, self._generator))
+        mean, log_std = policy.action_distribution(state_t, code)
+        noise = torch.randn(mean.shape, generator=self._generator, device=mean.device)
+        action = mean + torch.exp(log_std) * noise
+        value = masked_mean(policy.value(state_t, action, code, task, target=False, frozen=True).amin(0), batch.mask)
+        policy_entropy = masked_mean(gaussian_entropy(log_std), batch.mask)
+        embedding_entropy = policy.family.entropy(
+            policy.embedding(torch.arange(policy.n_tasks, device=self.device))
+        ).mean()
+        loss = -value - config.policy_entropy_coef * policy_entropy - config.embedding_entropy_coef * embedding_entropy
+        return loss, {
+            "policy/value": value,
+            "policy/entropy": policy_entropy,
+            "embedding/entropy": embedding_entropy,
+        }
+
+    # Saving -----------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, path: Any, env: GymEnv | None = None, **kwargs: Any) -> Self:  # type: ignore[override]
+        """Load a model saved by `save`; as in SB3. Loading a stranger's file runs its pickles."""
+        return super().load(path, env, **kwargs)

@@ -1,0 +1,237 @@
+"""The command line: ``skill-embed demo | train | reproduce | record | report``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from skill_agent.experiments import Run
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train the two-goal point-mass skills (about a minute); leaves a figure, a video and a record."""
+
+    out: Path = Path("runs/demo")
+    """Folder for the results; must not exist."""
+    seed: int = 0
+    """Seed of everything."""
+    timesteps: int | None = None
+    """Environment steps; by default the budget of figure 2."""
+    force: bool = False
+    """Replace the folder if it exists."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train skills on an environment of the suite."""
+
+    env_id: tyro.conf.Positional[str]
+    """For example SkillEmbed/PointMassFourGoals-v0."""
+    out: Path = Path("runs/train")
+    """Folder for model, logs and record; must not exist."""
+    timesteps: int = 260_000
+    """Environment steps, over all environments."""
+    seed: int = 0
+    """Seed of everything."""
+    n_envs: int = 64
+    """Environments stepped together."""
+    embedding: Literal["gaussian", "bernoulli", "task_id"] = "gaussian"
+    """Kind of p(z|t)."""
+    embedding_dim: int = 3
+    """Size of z."""
+    embedding_entropy_coef: float = 1.0
+    """a1 of equation 3."""
+    inference_coef: float = 0.05
+    """a2 of equation 3."""
+    policy_entropy_coef: float = 0.005
+    """a3 of equation 3."""
+    force: bool = False
+    """Replace the folder if it exists."""
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Train what a figure needs and has no record of yet, then draw the figure."""
+
+    figure: tyro.conf.Positional[Literal["fig2", "fig3"]]
+    """The paper's figure."""
+    seeds: int = 10
+    """Seeds 0 to this less 1."""
+    jobs: int = 2
+    """Trainings at a time, one thread each."""
+    records: Path = Path("records")
+    """Folder of the raw records; finished runs are skipped."""
+    figures: Path = Path("docs/figures")
+    """Folder of the drawn figure."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record a video of a saved model, one episode for each task and z."""
+
+    model: tyro.conf.Positional[Path]
+    """A model.zip left by train or demo; loading a stranger's file runs its pickles."""
+    env_id: str = "SkillEmbed/PointMassTwoGoals-v0"
+    """The environment."""
+    out: Path = Path("runs/video.mp4")
+    """The video; must not exist."""
+    episodes: int = 3
+    """Draws of z for each task."""
+    seed: int = 0
+    """Seed of start states, z and actions."""
+    force: bool = False
+    """Replace the video if it exists."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Draw all figures and write the README's results table from the kept records."""
+
+    records: Path = Path("records")
+    """Folder of the raw records."""
+    readme: Path = Path("README.md")
+    """File with the markers between which the table goes."""
+    figures: Path = field(default=Path("docs/figures"))
+    """Folder of the drawn figures."""
+
+
+Command = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+    | Annotated[Record, tyro.conf.subcommand("record")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+)
+
+
+def claim_output(path: Path, force: bool) -> None:
+    """Make sure that nothing is lost by writing to ``path``.
+
+    Raises:
+        FileExistsError: the path exists and ``force`` is not given.
+    """
+    if not path.exists():
+        return
+    if not force:
+        raise FileExistsError(f"{path} exists; choose another --out, or pass --force to replace it")
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def demo(args: Demo) -> None:
+    """Train, draw, film and say where everything is."""
+    from dataclasses import replace
+
+    from skill_agent import experiments, plots
+
+    run = experiments.FIGURES["fig2"]["with"]
+    if args.timesteps is not None:
+        run = replace(run, total_timesteps=args.timesteps)
+    _train(run, args.seed, args.out, args.force)
+    record = experiments.read_json(args.out / "record.json")
+    plots.demo(record).savefig(args.out / "trajectories.png", dpi=110)
+    video(Record(args.out / "model.zip", run.env_id, args.out / "skills.mp4", seed=args.seed))
+    success = ", ".join(f"{s:.0%}" for s in record["final"]["success"])
+    print(f"success of the two tasks: {success}, after {record['train_seconds']:.0f} s of training")
+    for name in ("trajectories.png", "skills.mp4", "record.json", "model.zip", "progress.csv"):
+        print(f"  {args.out / name}")
+
+
+def train(args: Train) -> None:
+    """Train one agent with the settings given."""
+    from skill_agent import experiments
+    from skill_envs import ENVIRONMENTS
+
+    if args.env_id not in ENVIRONMENTS:
+        raise ValueError(f"env_id={args.env_id!r} is not valid; choose from {list(ENVIRONMENTS)}")
+    names = ("embedding", "embedding_dim", "embedding_entropy_coef", "inference_coef", "policy_entropy_coef")
+    settings = experiments.POINT_MASS | {name: getattr(args, name) for name in names}
+    run = experiments.Run(args.env_id, args.timesteps, settings, args.n_envs)
+    _train(run, args.seed, args.out, args.force)
+    print(f"model, record and logs are in {args.out}")
+
+
+def _train(run: Run, seed: int, out: Path, force: bool) -> None:
+    """Train a run with a progress bar; leave model.zip, record.json, CSV and TensorBoard logs."""
+    from stable_baselines3.common.logger import configure
+
+    from skill_agent import experiments
+
+    claim_output(out, force)
+    agent = experiments.build(run, seed)
+    agent.set_logger(configure(str(out), ["csv", "tensorboard"]))
+    agent, record = experiments.train(run, seed, progress_bar=True, agent=agent)
+    agent.save(out / "model.zip")
+    experiments.write_json(out / "record.json", record)
+
+
+def reproduce(args: Reproduce) -> None:
+    """Train what is missing, with progress and time left, then draw."""
+    from tqdm import tqdm
+
+    from skill_agent import experiments, plots
+
+    bar: tqdm[None] | None = None
+    for name, done, total in experiments.reproduce(args.figure, args.seeds, args.jobs, args.records):
+        bar = bar or tqdm(total=total, desc=args.figure, unit="run")
+        bar.set_postfix_str(name)
+        bar.update(done - bar.n)
+    args.figures.mkdir(parents=True, exist_ok=True)
+    path = args.figures / f"{args.figure}.png"
+    plots.FIGURES[args.figure](experiments.load_records(args.records, args.figure)).savefig(path, dpi=110)
+    print(f"records in {args.records / args.figure}, figure in {path}")
+
+
+def video(args: Record) -> None:
+    """Film a saved model."""
+    import imageio.v2 as imageio
+
+    from skill_agent.agent import SkillEmbedding
+    from skill_agent.evaluate import film
+
+    claim_output(args.out, args.force)
+    model = SkillEmbedding.load(args.model, device="cpu")
+    frames, fps = film(model, args.env_id, args.episodes, args.seed)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = args.out.with_name(f".{args.out.name}")
+    imageio.mimwrite(temporary, frames, fps=fps, macro_block_size=8)  # type: ignore[arg-type]
+    os.replace(temporary, args.out)
+
+
+def report(args: Report) -> None:
+    """Draw and write."""
+    from skill_agent import results
+
+    for path in results.report(args.records, args.readme, args.figures):
+        print(path)
+
+
+def main() -> None:
+    """Run one command; errors of the user's are one line, without a traceback."""
+    args = tyro.cli(Command, prog="skill-embed", description="Learn an embedding space of robot skills.")
+    handlers: dict[type, Callable[[Any], None]] = {
+        Demo: demo,
+        Train: train,
+        Reproduce: reproduce,
+        Record: video,
+        Report: report,
+    }
+    try:
+        handlers[type(args)](args)
+    except (FileExistsError, FileNotFoundError, ValueError, RuntimeError) as error:
+        sys.exit(f"skill-embed: {error}")
+
+
+if __name__ == "__main__":
+    main()

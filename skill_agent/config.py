@@ -1,0 +1,93 @@
+"""Settings of the method: one frozen dataclass, validated once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+EMBEDDINGS = ("gaussian", "bernoulli", "task_id")
+
+
+@dataclass(frozen=True)
+class SkillConfig:
+    """What is specific to skill embeddings; the rest are arguments of `SkillEmbedding`.
+
+    The coefficients are those of equation 3 of the paper. With rewards of at most 1 per step,
+    ``embedding_entropy_coef`` should be about ``inference_coef / (1 - gamma)``: the embedding's
+    entropy stands outside the discounted sum.
+
+    Attributes:
+        embedding: "gaussian", "bernoulli" (Concrete relaxation) or "task_id" (one-hot baseline).
+        embedding_dim: size of z; the number of tasks for "task_id".
+        embedding_entropy_coef: a1, weight of the entropy of p(z|t).
+        inference_coef: a2, weight of log q(z|a, s^H) in the reward; 0 trains q in isolation.
+        policy_entropy_coef: a3, weight of the entropy of pi(a|s,z) in the reward.
+        embedding_log_std: bounds of the embedding's log standard deviation (Gaussian).
+        embedding_mean_bound: bound of the embedding's mean (Gaussian) or logit (Bernoulli).
+        temperature: temperature of the Concrete relaxation (Bernoulli).
+        inference_log_std: bounds of the inference network's log standard deviation (Gaussian).
+        inference_clip: log q is clipped to plus or minus this in the reward.
+        policy_log_std: bounds of the policy's log standard deviation; it starts in the middle.
+        segment: H, number of states that the inference network sees.
+        window: N, number of steps of a Retrace target.
+        retrace_lambda: factor of the trace coefficients c.
+        trace_embedding_ratio: whether c contains p(z|t) / b(z|t), as printed in equation 5.
+        n_critics: critics whose minimum forms targets and policy gradient.
+        target_period: updates between two copies of the critic to the target network.
+        z_period: steps after which z is redrawn within an episode; None never redraws.
+        max_grad_norm: the global gradient norm is clipped to this.
+    """
+
+    embedding: str = "gaussian"
+    embedding_dim: int = 3
+    embedding_entropy_coef: float = 0.1
+    inference_coef: float = 0.003
+    policy_entropy_coef: float = 0.001
+    embedding_log_std: tuple[float, float] = (-2.5, -0.5)
+    embedding_mean_bound: float = 3.0
+    temperature: float = 0.67
+    inference_log_std: tuple[float, float] = (-3.0, 1.0)
+    inference_clip: float = 10.0
+    policy_log_std: tuple[float, float] = (-2.5, -0.3)
+    segment: int = 5
+    window: int = 10
+    retrace_lambda: float = 1.0
+    trace_embedding_ratio: bool = False
+    n_critics: int = 2
+    target_period: int = 50
+    z_period: int | None = None
+    max_grad_norm: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Validate.
+
+        Raises:
+            ValueError: an invalid value; the message names it and what is valid.
+        """
+        if self.embedding not in EMBEDDINGS:
+            raise ValueError(f"embedding={self.embedding!r} is not valid; choose from {list(EMBEDDINGS)}")
+        for name in ("embedding_dim", "segment", "window", "n_critics", "target_period"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is not valid; choose at least 1")
+        for name in ("embedding_log_std", "inference_log_std", "policy_log_std"):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise ValueError(f"{name}={(low, high)} is not valid; the first must be below the second")
+        if self.z_period is not None and self.z_period < 1:
+            raise ValueError(f"z_period={self.z_period} is not valid; choose None or at least 1")
+        for name in ("temperature", "embedding_mean_bound", "inference_clip", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} is not valid; choose a positive number")
+
+
+def make_config(settings: dict[str, Any]) -> SkillConfig:
+    """Build a config from keyword arguments.
+
+    Raises:
+        TypeError: an unknown setting; the message lists the valid ones.
+        ValueError: an invalid value.
+    """
+    valid = [field.name for field in fields(SkillConfig)]
+    if unknown := sorted(set(settings) - set(valid)):
+        raise TypeError(f"unknown settings {unknown}; valid ones are {valid}, and the arguments of SkillEmbedding")
+    return SkillConfig(**settings)

@@ -1,0 +1,102 @@
+"""The method's mathematics: pure functions of tensors.
+
+Shapes: B windows, L steps, A action size. Names carry time: ``_t`` is step t, ``_tp1`` the next.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def gaussian_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Log-density of a diagonal Gaussian, summed over the last axis: (..., d) to (...)."""
+    standardised = (x - mean) * torch.exp(-log_std)
+    return (-0.5 * standardised.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+def gaussian_entropy(log_std: Tensor) -> Tensor:
+    """Entropy [nat] of a diagonal Gaussian: (..., d) to (...)."""
+    return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+
+def gaussian_kl(mean_p: Tensor, log_std_p: Tensor, mean_q: Tensor, log_std_q: Tensor) -> Tensor:
+    """KL(p || q) [nat] of two diagonal Gaussians: (..., d) to (...)."""
+    variance_ratio = torch.exp(2 * (log_std_p - log_std_q))
+    shift = ((mean_p - mean_q) * torch.exp(-log_std_q)).square()
+    return 0.5 * (variance_ratio + shift - 1 - torch.log(variance_ratio)).sum(-1)
+
+
+def concrete_log_prob(x: Tensor, logits: Tensor, temperature: float) -> Tensor:
+    """Log-density of relaxed Bernoulli variables in logit space, summed: (..., d) to (...).
+
+    Maddison et al. (2017), appendix B, for the logistic variable before the sigmoid: finite for
+    every finite x, unlike the density of the variable in (0, 1).
+    """
+    shifted = logits - temperature * x
+    return (math.log(temperature) + shifted - 2 * torch.nn.functional.softplus(shifted)).sum(-1)
+
+
+def bernoulli_entropy(logits: Tensor) -> Tensor:
+    """Entropy [nat] of independent Bernoulli variables: (..., d) to (...)."""
+    softplus = torch.nn.functional.softplus
+    return (torch.sigmoid(logits) * softplus(-logits) + torch.sigmoid(-logits) * softplus(logits)).sum(-1)
+
+
+def augmented_reward(
+    reward_t: Tensor, log_q_t: Tensor, entropy_t: Tensor, inference_coef: float, entropy_coef: float
+) -> Tensor:
+    """The reward r-hat of equation 3: r + a2 log q(z|a, s^H) + a3 H[pi(.|s, z)]; all (B, L)."""
+    return reward_t + inference_coef * log_q_t + entropy_coef * entropy_t
+
+
+def trace_coefficients(
+    log_prob_t: Tensor, behaviour_log_prob_t: Tensor, retrace_lambda: float, log_embedding_ratio: Tensor | None = None
+) -> Tensor:
+    """Retrace's c = lambda min(1, pi(a|z,s) p(z|t) / (b(a|z,s) b(z|t))) (equation 5).
+
+    Args:
+        log_prob_t: (B, L) log pi(a|s,z) of the present policy.
+        behaviour_log_prob_t: (B, L) the same when the action was taken.
+        retrace_lambda: lambda.
+        log_embedding_ratio: (B,) log p(z|t) - log b(z|t), or None to leave it out.
+    """
+    log_ratio = log_prob_t - behaviour_log_prob_t
+    if log_embedding_ratio is not None:
+        log_ratio = log_ratio + log_embedding_ratio[:, None]
+    return retrace_lambda * torch.exp(log_ratio.clamp(max=0.0))
+
+
+def retrace_targets(q_t: Tensor, v_tp1: Tensor, reward_t: Tensor, discount_t: Tensor, trace_t: Tensor) -> Tensor:
+    """Retrace targets for Q(s_t, a_t), bootstrapped after the last step (Munos et al., 2016).
+
+    Q_ret(t) = r_t + discount_t [V(s_t+1) + c_t+1 (Q_ret(t+1) - Q(s_t+1, a_t+1))], with c = 0
+    beyond the window. The paper's printed equation 5 starts the product of c one step early;
+    this is the recursion of Munos et al.
+
+    Args:
+        q_t: (B, L) target network's Q(s_t, a_t).
+        v_tp1: (B, L) expected Q of the target network at s_t+1 under the present policy.
+        reward_t: (B, L) augmented rewards.
+        discount_t: (B, L) gamma, or 0 where the episode terminated.
+        trace_t: (B, L) c_t; trace_t[:, 0] is not used. A zero cuts the trace before step t.
+
+    Returns:
+        (B, L) targets.
+    """
+    for name, tensor in (("v_tp1", v_tp1), ("reward_t", reward_t), ("discount_t", discount_t), ("trace_t", trace_t)):
+        if tensor.shape != q_t.shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; q_t has {tuple(q_t.shape)}")
+    one_step_t = reward_t + discount_t * v_tp1
+    targets = [one_step_t[:, -1]]
+    for t in range(q_t.shape[1] - 2, -1, -1):
+        correction = trace_t[:, t + 1] * (targets[-1] - q_t[:, t + 1])
+        targets.append(one_step_t[:, t] + discount_t[:, t] * correction)
+    return torch.stack(targets[::-1], dim=1)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of x over the steps where mask is 1; both (B, L)."""
+    return (x * mask).sum() / mask.sum()

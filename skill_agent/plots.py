@@ -1,0 +1,115 @@
+"""Figures, from raw records alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from skill_envs import ENVIRONMENTS, TASKS
+
+matplotlib.use("Agg", force=False)
+Records = dict[str, list[dict[str, Any]]]
+
+_COLOURS = ("#3b5bdb", "#e8590c", "#2b8a3e", "#9c36b5")
+
+
+def trajectories(ax: Axes, record: dict[str, Any], title: str) -> None:
+    """Paths of the mass for different z over the goal regions, coloured by task."""
+    tasks = ENVIRONMENTS[record["env_id"]].tasks
+    kept = record["final"]["trajectories"]
+    for k, name in enumerate(tasks):
+        for goal in TASKS[name].goals:
+            colour = _COLOURS[k] if len(tasks) > 1 else "#868e96"
+            centre, radius = (goal[0], goal[1]), TASKS[name].goal_radius
+            ax.add_patch(Circle(centre, radius, facecolor=colour, alpha=0.15, edgecolor=colour))
+    for task, latent, path in zip(kept["task"], kept["latent"], kept["position"], strict=True):
+        colour = _COLOURS[task] if len(tasks) > 1 else _latent_colour(latent)
+        ax.plot(*np.transpose(path), color=colour, linewidth=0.8, alpha=0.7)
+    ax.plot(0, 0, "k+", markersize=7)
+    ax.set(xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal", title=title, xlabel="x [m]", ylabel="y [m]")
+
+
+def _latent_colour(latent: list[float]) -> Any:
+    """A colour for z by the direction of its first two entries."""
+    angle = np.arctan2(latent[1], latent[0]) if len(latent) > 1 else np.sign(latent[0])
+    return matplotlib.colormaps["hsv"]((angle + np.pi) / (2 * np.pi) * 0.92)
+
+
+def demo(record: dict[str, Any]) -> Figure:
+    """What one training learned: trajectories, success and inferred z."""
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    axes = figure.subplots(1, 3)
+    trajectories(axes[0], record, "paths for different z, by task")
+    steps = [point["steps"] for point in record["curve"]]
+    for k, name in enumerate(ENVIRONMENTS[record["env_id"]].tasks):
+        success = [point["success"][k] for point in record["curve"]]
+        axes[1].plot(steps, success, color=_COLOURS[k], label=name)
+    axes[1].set(title="success at the end of the episode", xlabel="environment steps", ylim=(-0.02, 1.02))
+    axes[1].legend(frameon=False)
+    _error_curves(axes[2], record)
+    return figure
+
+
+def _error_curves(ax: Axes, record: dict[str, Any], title: str = "error of the inferred z") -> None:
+    kept = record["final"]["trajectories"]
+    for task, error in zip(kept["task"], kept["inference_error"], strict=True):
+        ax.plot(error, color=_COLOURS[task], linewidth=0.6, alpha=0.6)
+    ax.plot(record["final"]["inference_error"], "k", linewidth=1.8, label="mean")
+    ax.set(title=title, xlabel="step of the trajectory", ylabel="absolute error", ylim=(0, 2))
+    ax.legend(frameon=False)
+
+
+def fig2(records: Records, seed: int = 0) -> Figure:
+    """Figure 2: two goals, without (left) and with (right) the inference term in the reward."""
+    figure = Figure(figsize=(12, 7.2), layout="constrained")
+    axes = figure.subplots(2, 3)
+    for column, (variant, title) in enumerate((("without", "without the inference term"), ("with", "with it"))):
+        record = records[variant][seed]
+        _error_curves(axes[0, column], record, f"{title} (seed {record['seed']})")
+        trajectories(axes[1, column], record, title)
+    ax = axes[0, 2]
+    for variant, colour in (("without", "#868e96"), ("with", "#3b5bdb")):
+        curves = np.array([r["final"]["inference_error"] for r in records[variant]])  # (seeds, T)
+        ax.plot(curves.T, color=colour, linewidth=0.5, alpha=0.5)
+        ax.plot(curves.mean(0), color=colour, linewidth=2.2, label=f"{variant} ({len(curves)} seeds)")
+    ax.set(title="mean absolute error, all seeds", xlabel="step of the trajectory", ylim=(0, None))
+    ax.legend(frameon=False)
+    ax = axes[1, 2]
+    for variant, colour in (("without", "#868e96"), ("with", "#3b5bdb")):
+        curve = np.array([[min(p["success"]) for p in r["curve"]] for r in records[variant]])
+        steps = [p["steps"] for p in records[variant][0]["curve"]]
+        ax.plot(steps, curve.T, color=colour, linewidth=0.5, alpha=0.5)
+        ax.plot(steps, curve.mean(0), color=colour, linewidth=2.2, label=variant)
+    ax.set(title="success of the worse task, all seeds", xlabel="environment steps", ylim=(-0.02, 1.02))
+    ax.legend(frameon=False)
+    return figure
+
+
+def fig3(records: Records, seed: int = 0) -> Figure:
+    """Figure 3: four goals in one task, Bernoulli and Gaussian; KL between four tasks, two the same."""
+    figure = Figure(figsize=(12, 3.9), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for ax, variant in zip(axes, ("bernoulli", "gaussian"), strict=False):
+        record = records[variant][seed]
+        trajectories(ax, record, f"four goals, {variant} z (seed {record['seed']})")
+    ax = axes[2]
+    steps = [p["steps"] for p in records["duplicate"][0]["curve"]]
+    for k in (1, 2, 3):
+        kl = np.array([[p["kl"][0][k] for p in r["curve"]] for r in records["duplicate"]])  # (seeds, points)
+        low, middle, high = np.quantile(kl, [0.25, 0.5, 0.75], axis=0)
+        label = f"KL(1, {k + 1})" + (": the same task" if k == 2 else "")
+        ax.plot(steps, middle, color=_COLOURS[k], label=label)
+        ax.fill_between(steps, low, high, color=_COLOURS[k], alpha=0.2, linewidth=0)
+    ax.set(title="KL of task 1's embedding, median and quartiles", xlabel="environment steps", ylabel="nat")
+    ax.set_yscale("symlog", linthresh=0.1)
+    ax.set_ylim(0, None)
+    ax.legend(frameon=False)
+    return figure
+
+
+FIGURES = {"fig2": fig2, "fig3": fig3}

@@ -1,0 +1,247 @@
+"""The networks of one agent as an SB3 policy, with z as its recurrent state."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import Tensor, nn
+
+from skill_agent.config import SkillConfig
+from skill_agent.networks import Critics, Embedding, FastELU, TaskId, bounded, make_families, mlp
+
+NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
+
+
+class SkillState(NamedTuple):
+    """The recurrent state of `SkillPolicy.predict`."""
+
+    latent: NDArray[np.float32]  # (n, Z)
+    age: NDArray[np.int64]  # (n,) steps since the latent was drawn
+
+
+class SkillPolicy(BasePolicy):
+    """Embedding p(z|t), policy pi(a|s,z), inference network q(z|a, s^H) and critics.
+
+    Attributes:
+        n_tasks: T, 1 for a Box observation.
+        embedding: parameters of p(z|t).
+        actor: (state, code of z) to mean and log standard deviation of the action.
+        inference: (action, state segment) to parameters of q(z|a, s^H); None for "task_id".
+        critics: (state, action, code of z, one-hot task) to values.
+        critics_target: a copy of ``critics``, refreshed now and then.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        config: SkillConfig | None = None,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        activation_fn: type[nn.Module] = FastELU,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Build the networks.
+
+        Args:
+            observation_space: a 1-D Box, or a Dict of "observation" (1-D Box) and "task" (Discrete).
+            action_space: a 1-D Box.
+            lr_schedule: learning rate by remaining progress.
+            config: settings of the method.
+            net_arch: hidden layers, one list for all networks or a dict of "pi", "qf" and
+                "inference"; by default the paper's.
+            activation_fn: between layers.
+            optimizer_class: one optimiser serves all networks.
+            optimizer_kwargs: for the optimiser, without the learning rate.
+
+        Raises:
+            ValueError: an observation space or network of another kind.
+        """
+        super().__init__(observation_space, action_space, optimizer_class=optimizer_class, squash_output=True)
+        self.config = config or SkillConfig()
+        self.net_arch = _check_net_arch(net_arch)
+        self.box, self.n_tasks = split_observation_space(observation_space)
+        state_dim, action_dim = int(np.prod(self.box.shape)), int(np.prod(action_space.shape))
+        self.family, self.inference_family = make_families(self.config, self.n_tasks)
+        z_dim, arch = self.family.dim, self.net_arch
+
+        self.embedding = Embedding(self.family, self.n_tasks)
+        self.actor = mlp([state_dim + z_dim, *arch["pi"], 2 * action_dim], activation_fn)
+        self.inference: nn.Sequential | None = None
+        if not isinstance(self.family, TaskId):
+            inputs = action_dim + self.config.segment * state_dim
+            self.inference = mlp([inputs, *arch["inference"], self.inference_family.n_params], activation_fn)
+        sizes = [state_dim + action_dim + z_dim + self.n_tasks, *arch["qf"], 1]
+        self.critics = Critics(self.config.n_critics, sizes, activation_fn)
+        self.critics_target = Critics(self.config.n_critics, sizes, activation_fn)
+        self.critics_target.load_state_dict(self.critics.state_dict())
+        self.critics_target.requires_grad_(False)
+
+        self.trained_parameters = [p for p in self.parameters() if p.requires_grad]
+        kwargs = (
+            {"fused": True} if optimizer_kwargs is None and optimizer_class is torch.optim.Adam else optimizer_kwargs
+        )
+        self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **(kwargs or {}))  # type: ignore[call-arg]
+
+    # Distributions ----------------------------------------------------------------------------
+
+    def action_distribution(self, state: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean, in (-1, 1), and log standard deviation of pi(a|s,z).
+
+        Args:
+            state: (..., S).
+            code: (..., Z).
+
+        Returns:
+            (..., A) each; actions are clipped to [-1, 1] only where they are applied.
+        """
+        mean, log_std = self.actor(torch.cat((state, code), dim=-1)).chunk(2, dim=-1)
+        return torch.tanh(mean), bounded(log_std, self.config.policy_log_std)
+
+    def value(self, state: Tensor, action: Tensor, code: Tensor, task: Tensor, *, target: bool, frozen: bool) -> Tensor:
+        """Q(s, a; z, t) of every critic: (..., d) inputs to (K, ...).
+
+        Args:
+            state: (..., S).
+            action: (..., A).
+            code: (..., Z).
+            task: (..., T) one-hot.
+            target: use the target network.
+            frozen: pass gradients to the inputs only.
+        """
+        inputs = torch.cat((state, action, code, task), dim=-1)
+        critics = self.critics_target if target else self.critics
+        values: Tensor = critics(inputs.flatten(0, -2), frozen)
+        return values.reshape(-1, *inputs.shape[:-1])
+
+    def inferred(self, action: Tensor, segments: Tensor) -> Tensor:
+        """Parameters of q(z|a, s^H).
+
+        Args:
+            action: (n, A).
+            segments: (n, H, S), oldest state first.
+        """
+        assert self.inference is not None, "the task_id embedding has no inference network"
+        parameters: Tensor = self.inference(torch.cat((action, segments.flatten(1)), dim=-1))
+        return parameters
+
+    # Acting -----------------------------------------------------------------------------------
+
+    def draw_latent(self, task: Tensor, generator: torch.Generator | None, deterministic: bool = False) -> Tensor:
+        """Latents (n, Z) for tasks (n,): a draw from p(z|t), or its mode."""
+        params = self.embedding(task)
+        return self.family.mode(params) if deterministic else self.family.sample(params, generator)
+
+    def split(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
+        """States (n, S) and task indices (n,) of observations."""
+        if isinstance(obs, dict):
+            return obs["observation"].float(), obs["task"].long().reshape(-1)
+        return obs.float(), torch.zeros(len(obs), dtype=torch.long, device=obs.device)
+
+    def next_state(
+        self,
+        task: Tensor,
+        state: SkillState | None,
+        starts: NDArray[Any],
+        generator: torch.Generator | None,
+        mode: bool,
+    ) -> SkillState:
+        """Advance the recurrent state: redraw z where an episode starts or ``z_period`` has passed."""
+        n = len(task)
+        if state is None:
+            state = SkillState(np.zeros((n, self.family.dim), np.float32), np.full(n, -1, np.int64))
+        age = np.where(starts | (state.age < 0), 0, state.age + 1)
+        if self.config.z_period is not None:
+            age %= self.config.z_period
+        latent = np.array(state.latent, np.float32)
+        if (fresh := age == 0).any():
+            drawn = self.draw_latent(task, generator, mode).numpy(force=True)
+            latent[fresh] = drawn[fresh]
+        return SkillState(latent, age)
+
+    def predict(
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
+        """Actions for observations; pass the returned state back in to keep z within an episode.
+
+        Args:
+            observation: one observation or a batch.
+            state: the `SkillState` returned by the last call; None draws z afresh.
+            episode_start: (n,) bool, where z is drawn afresh.
+            deterministic: the mode of z and the mean action, in place of draws.
+
+        Returns:
+            Actions within the bounds of the action space, and the new state.
+
+        Raises:
+            ValueError: an observation of the wrong kind or shape, or a task out of range.
+        """
+        self.set_training_mode(False)
+        if isinstance(observation, tuple):
+            raise ValueError("predict() got a tuple; with gymnasium, unpack first: obs, info = env.reset()")
+        obs, batched = self.obs_to_tensor(observation)
+        features, task = self.split(obs)
+        if len(task) and not 0 <= int(task.min()) <= int(task.max()) < self.n_tasks:
+            raise ValueError(f"task={task.tolist()} is not valid; choose integers from 0 to {self.n_tasks - 1}")
+        starts = np.zeros(len(task), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
+        with torch.no_grad():
+            skill = self.next_state(task, SkillState(*state) if state else None, starts, None, deterministic)
+            code = self.family.code(torch.as_tensor(skill.latent, device=self.device))
+            mean, log_std = self.action_distribution(features, code)
+            action = mean if deterministic else mean + torch.exp(log_std) * torch.randn_like(mean)
+        scaled = self.unscale_action(np.clip(action.numpy(force=True), -1, 1)).astype(self.action_space.dtype)
+        scaled = scaled.reshape(-1, *(self.action_space.shape or ()))
+        return (scaled if batched else scaled[0]), skill
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        """Actions for a freshly drawn z; SB3 calls it only through `predict`, overridden above."""
+        features, task = self.split(observation)
+        code = self.family.code(self.draw_latent(task, None, deterministic))
+        mean, log_std = self.action_distribution(features, code)
+        return mean if deterministic else mean + torch.exp(log_std) * torch.randn_like(mean)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "config": self.config,
+            "net_arch": self.net_arch,
+        }
+
+
+def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
+    """The Box part of an observation space and its number of tasks.
+
+    Raises:
+        ValueError: the space is neither a 1-D Box nor a Dict of "observation" and "task".
+    """
+    box, n_tasks = space, 1
+    if isinstance(space, spaces.Dict):
+        task = space.spaces.get("task")
+        if set(space.spaces) != {"observation", "task"} or not isinstance(task, spaces.Discrete):
+            raise ValueError(f"{space} is not valid; a Dict needs 'observation' (1-D Box) and 'task' (Discrete)")
+        box, n_tasks = space.spaces["observation"], int(task.n)
+    if not isinstance(box, spaces.Box) or len(box.shape) != 1:
+        raise ValueError(f"{box} is not valid as an observation; only 1-D Box is supported")
+    return box, n_tasks
+
+
+def _check_net_arch(net_arch: list[int] | dict[str, list[int]] | None) -> dict[str, list[int]]:
+    if isinstance(net_arch, list):
+        return dict.fromkeys(NET_ARCH, net_arch)
+    net_arch = net_arch or {}
+    if unknown := sorted(set(net_arch) - set(NET_ARCH)):
+        raise ValueError(f"unknown net_arch keys {unknown}; valid ones are {list(NET_ARCH)}")
+    return {**NET_ARCH, **net_arch}

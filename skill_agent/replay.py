@@ -1,0 +1,185 @@
+"""Trajectory replay: whole streams of steps, sampled as windows that never cross a skill."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+
+class BehaviourStep(NamedTuple):
+    """What the behaviour policy did in one step of n environments."""
+
+    action: NDArray[np.float32]  # (n, A), before clipping
+    log_prob: NDArray[np.float32]  # (n,) log b(a|z,s)
+    latent: NDArray[np.float32]  # (n, Z)
+    latent_log_prob: NDArray[np.float32]  # (n,) log b(z|t)
+    task: NDArray[np.int64]  # (n,)
+    age: NDArray[np.int64]  # (n,) steps since z was drawn
+
+
+class TrajectoryBatch(NamedTuple):
+    """B windows of up to L steps, each within one episode and one z.
+
+    Steps beyond the end of a window have mask 0 and repeat its last entries.
+    """
+
+    observation: Tensor  # (B, L + 1, S); entry i + 1 follows action i, also at truncations
+    context: Tensor  # (B, H - 1, S), the states before the window, left-padded with the first one
+    action: Tensor  # (B, L, A)
+    reward: Tensor  # (B, L)
+    discount: Tensor  # (B, L), 0 where the episode terminated, else 1
+    mask: Tensor  # (B, L)
+    log_prob: Tensor  # (B, L)
+    latent: Tensor  # (B, Z)
+    latent_log_prob: Tensor  # (B,)
+    task: Tensor  # (B,) int64
+
+
+class TrajectoryReplayBuffer(ReplayBuffer):
+    """Ring buffer of the last ``buffer_size`` steps, with the behaviour's log-probabilities."""
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Box,
+        action_space: spaces.Box,
+        latent_dim: int,
+        device: torch.device | str = "auto",
+        n_envs: int = 1,
+    ) -> None:
+        """Allocate the buffer.
+
+        Args:
+            buffer_size: transitions over all environments together.
+            observation_space: Box of the observation without the task.
+            action_space: Box of the action.
+            latent_dim: size of z.
+            device: where sampled batches go.
+            n_envs: number of environments.
+        """
+        super().__init__(buffer_size, observation_space, action_space, device, n_envs)
+        shape = (self.buffer_size, n_envs)
+        self.log_prob = np.zeros(shape, np.float32)
+        self.latent = np.zeros((*shape, latent_dim), np.float32)
+        self.latent_log_prob = np.zeros(shape, np.float32)
+        self.task = np.zeros(shape, np.int64)
+        self.age = np.zeros(shape, np.int64)
+        self.skill = np.full(shape, -1, np.int64)  # id of the stretch of constant z; -1: empty
+        self._last_skill = np.full(n_envs, -1, np.int64)
+
+    def add(  # type: ignore[override]
+        self,
+        obs: Any,
+        next_obs: Any,
+        action: BehaviourStep,
+        reward: NDArray[Any],
+        done: NDArray[Any],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Append one step of every environment; ``next_obs`` is the true successor, also at ends."""
+        pos = self.pos
+        self._last_skill += action.age == 0
+        for array, value in (
+            (self.log_prob, action.log_prob),
+            (self.latent, action.latent),
+            (self.latent_log_prob, action.latent_log_prob),
+            (self.task, action.task),
+            (self.age, action.age),
+            (self.skill, self._last_skill),
+        ):
+            array[pos] = value
+        super().add(_features(obs), _features(next_obs), action.action, reward, done, infos)
+
+    def sample_windows(
+        self,
+        batch_size: int,
+        window: int,
+        segment: int,
+        rng: np.random.Generator,
+        env: VecNormalize | None = None,
+    ) -> TrajectoryBatch:
+        """Draw windows of consecutive steps, covering all stored steps alike.
+
+        Args:
+            batch_size: B.
+            window: L, the most steps of a window.
+            segment: H; the context holds the H - 1 states before the window.
+            rng: source of randomness.
+            env: normalises observations and rewards, as SB3's buffers do.
+        """
+        size = self.size()
+        columns = rng.integers(self.n_envs, size=batch_size)
+        start = self._window_starts(rng.integers(size, size=batch_size), columns, window, rng)
+
+        steps = np.arange(window)
+        rows = (start[:, None] + steps) % self.buffer_size  # (B, L)
+        inside = self._same_skill(rows, columns[:, None], start[:, None], steps)
+        length = np.logical_and.accumulate(inside, axis=1).sum(axis=1)  # (B,), at least 1
+        last = length - 1
+        rows = (start[:, None] + np.minimum(steps, last[:, None])) % self.buffer_size
+        mask = steps < length[:, None]
+        at = (rows, columns[:, None])
+
+        observation = np.empty((batch_size, window + 1, *self.obs_shape), np.float32)
+        observation[:, :-1] = self.observations[at]
+        final = self.next_observations[(start + last) % self.buffer_size, columns]
+        after = np.arange(window + 1) >= length[:, None]  # (B, L + 1)
+        observation = np.where(after[..., None], final[:, None], observation)
+
+        terminated = self.dones[at] * (1 - self.timeouts[at])
+        first = (start, columns)
+        return TrajectoryBatch(
+            observation=self.to_torch(self._normalise(observation, env)),
+            context=self.to_torch(self._normalise(self._context(start, columns, segment), env)),
+            action=self.to_torch(self.actions[at]),
+            reward=self.to_torch(self._normalize_reward(self.rewards[at], env)),
+            discount=self.to_torch(1 - terminated),
+            mask=self.to_torch(mask.astype(np.float32)),
+            log_prob=self.to_torch(self.log_prob[at]),
+            latent=self.to_torch(self.latent[first]),
+            latent_log_prob=self.to_torch(self.latent_log_prob[first]),
+            task=self.to_torch(self.task[first]),
+        )
+
+    def _window_starts(
+        self, row: NDArray[np.int64], column: NDArray[np.int64], window: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Shift a drawn step to a random place in its window, as far as its skill reaches back."""
+        shift = np.minimum(rng.integers(window, size=len(row)), self.age[row, column])
+        earlier = (row - shift) % self.buffer_size
+        return np.where(self._same_skill(earlier, column, row, -shift), earlier, row)
+
+    def _same_skill(self, rows: Any, columns: Any, reference: Any, offset: Any) -> NDArray[np.bool_]:
+        """Whether ``rows`` lie ``offset`` steps from ``reference`` in the same stretch of constant z."""
+        same: NDArray[np.bool_] = (self.skill[rows, columns] == self.skill[reference, columns]) & (
+            self.age[rows, columns] == self.age[reference, columns] + offset
+        )
+        return same
+
+    def _context(self, start: NDArray[np.int64], columns: NDArray[np.int64], segment: int) -> NDArray[np.float32]:
+        """(B, H - 1, S) states before ``start``, repeating the first one where there are none."""
+        back = np.arange(segment - 1, 0, -1)  # H - 1, ..., 1
+        rows = (start[:, None] - back) % self.buffer_size
+        available = self._same_skill(rows, columns[:, None], start[:, None], -back).sum(axis=1, keepdims=True)
+        rows = (start[:, None] - np.minimum(back, available)) % self.buffer_size
+        context: NDArray[np.float32] = self.observations[rows, columns[:, None]]
+        return context
+
+    @staticmethod
+    def _normalise(observation: NDArray[Any], env: VecNormalize | None) -> NDArray[np.float32]:
+        if env is None:
+            return observation
+        if isinstance(env.observation_space, spaces.Dict):
+            return np.asarray(env.normalize_obs({"observation": observation})["observation"], np.float32)
+        return np.asarray(env.normalize_obs(observation), np.float32)
+
+
+def _features(obs: Any) -> Any:
+    return obs["observation"] if isinstance(obs, dict) else obs

@@ -1,0 +1,154 @@
+"""The claims of the results section, computed from records and written into the README."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from skill_agent import plots
+from skill_agent.experiments import FIGURES, RECORDS, load_records
+
+MARKERS = ("<!-- results -->", "<!-- /results -->")
+Records = dict[str, list[dict[str, Any]]]
+
+
+class Claim(NamedTuple):
+    """One row of the results table."""
+
+    claim: str
+    bar: str
+    measured: str
+    holds: bool
+
+
+def ratio_interval(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:
+    """Ratio of the means over seeds and its 95 % bootstrap interval (percentile, paired by seed)."""
+    a, b = np.asarray(numerator), np.asarray(denominator)
+
+    def ratio(x: Any, y: Any, axis: int = -1) -> Any:
+        return x.mean(axis) / y.mean(axis)
+
+    interval = bootstrap(
+        (a, b), ratio, paired=True, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return float(ratio(a, b)), float(interval.low), float(interval.high)
+
+
+def second_half_error(record: dict[str, Any]) -> float:
+    """Mean absolute error of the inferred z over the second half of the trajectory."""
+    error = record["final"]["inference_error"]
+    return float(np.mean(error[len(error) // 2 :]))
+
+
+def _count(flags: list[bool]) -> str:
+    return f"{sum(flags)} of {len(flags)} seeds"
+
+
+def fig2_claims(records: Records) -> list[Claim]:
+    """Success of both tasks, training time and the error ratio."""
+    both = [min(r["final"]["success"]) >= 0.95 for r in records["with"]]
+    worst = [f"{min(r['final']['success']):.2f}" for r in records["with"]]
+    seconds = [r["train_seconds"] for r in records["with"]]
+    ratio, low, high = ratio_interval(
+        [second_half_error(r) for r in records["without"]], [second_half_error(r) for r in records["with"]]
+    )
+    return [
+        Claim(
+            "two goals: both tasks' success at the end of training",
+            "at least 95 % in 9 of 10 seeds",
+            f"{_count(both)} (worse task: {', '.join(worst)})",
+            sum(both) >= 0.9 * len(both),
+        ),
+        Claim(
+            "two goals: wall clock of a training, two at a time on one thread each",
+            "at most 60 s",
+            f"{min(seconds):.0f} to {max(seconds):.0f} s",
+            max(seconds) <= 60,
+        ),
+        Claim(
+            "figure 2: error of the inferred z in the second half, without / with the inference term",
+            "at least 2, 95 % interval above 1.5",
+            f"{ratio:.2f} (95 % interval {low:.2f} to {high:.2f})",
+            ratio >= 2 and low > 1.5,
+        ),
+    ]
+
+
+def fig3_claims(records: Records, share: float = 0.05) -> list[Claim]:
+    """Goals reached by sampling z, and the KL divergences; a goal counts from ``share`` of the episodes."""
+    reached = {
+        variant: [sum(x >= share for x in r["final"]["goals_reached"]) for r in records[variant]]
+        for variant in ("bernoulli", "gaussian")
+    }
+    kl = [r["final"]["kl"][0] for r in records["duplicate"]]
+    same, apart = [row[2] < 0.1 for row in kl], [min(row[1], row[3]) > 1 for row in kl]
+    both = [s and a for s, a in zip(same, apart, strict=True)]
+    four = [n == 4 for n in reached["bernoulli"]]
+    return [
+        Claim(
+            f"figure 3: goals that at least {share:.0%} of sampled z end in, Bernoulli",
+            "4 of 4 in 8 of 10 seeds",
+            f"4 of 4 in {_count(four)} ({', '.join(map(str, reached['bernoulli']))})",
+            sum(four) >= 0.8 * len(four),
+        ),
+        Claim(
+            "the same, Gaussian",
+            "at least 2 in all",
+            f"{', '.join(map(str, reached['gaussian']))}",
+            min(reached["gaussian"]) >= 2,
+        ),
+        Claim(
+            "figure 3: KL(1, 3) of the two equal tasks, and the smaller of KL(1, 2), KL(1, 4)",
+            "below 0.1 and above 1 nat in 8 of 10 seeds",
+            f"{_count(both)} (KL(1, 3) median {np.median([r[2] for r in kl]):.3f}, "
+            f"other median {np.median([min(r[1], r[3]) for r in kl]):.1f})",
+            sum(both) >= 0.8 * len(both),
+        ),
+    ]
+
+
+CLAIMS = {"fig2": fig2_claims, "fig3": fig3_claims}
+
+
+def table(records: Path = RECORDS) -> str:
+    """The results table in Markdown."""
+    lines = ["| claim | bar | measured | holds |", "|---|---|---|---|"]
+    for figure, claims in CLAIMS.items():
+        for row in claims(load_records(records, figure)):
+            lines.append(f"| {row.claim} | {row.bar} | {row.measured} | {'yes' if row.holds else '**no**'} |")
+    return "\n".join(lines)
+
+
+def report(
+    records: Path = RECORDS, readme: Path = Path("README.md"), figures: Path = Path("docs/figures")
+) -> list[Path]:
+    """Draw every figure from its records and write the results table into the README.
+
+    Returns:
+        The files written.
+
+    Raises:
+        FileNotFoundError: records of a figure are missing.
+        ValueError: the README lacks the markers between which the table goes.
+    """
+    for figure in FIGURES:
+        if missing := [v for v, found in load_records(records, figure).items() if not found]:
+            raise FileNotFoundError(
+                f"no records of {missing} in {records / figure}; run: skill-embed reproduce {figure}"
+            )
+    text = readme.read_text(encoding="utf-8")
+    if any(marker not in text for marker in MARKERS):
+        raise ValueError(f"{readme} lacks the markers {MARKERS}")
+    figures.mkdir(parents=True, exist_ok=True)
+    written = [readme]
+    for figure, draw in plots.FIGURES.items():
+        path = figures / f"{figure}.png"
+        draw(load_records(records, figure)).savefig(path, dpi=110, metadata={"Software": None})
+        written.append(path)
+    before, rest = text.split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    readme.write_text(f"{before}{MARKERS[0]}\n{table(records)}\n{MARKERS[1]}{after}", encoding="utf-8")
+    return written

@@ -1,0 +1,109 @@
+"""SB3's view of the batched environments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+
+from skill_envs import SkillVectorEnv
+
+
+class SkillVecEnv(VecEnv):
+    """A `SkillVectorEnv` as an SB3 vector environment; ``set_options({"task": k})`` fixes the task."""
+
+    def __init__(self, env: SkillVectorEnv) -> None:
+        """Wrap ``env``, whose autoreset mode must be SAME_STEP.
+
+        Raises:
+            ValueError: another autoreset mode.
+        """
+        if env.metadata["autoreset_mode"] is not AutoresetMode.SAME_STEP:
+            raise ValueError(f"autoreset_mode={env.metadata['autoreset_mode']} is not valid; choose SAME_STEP")
+        self.env = env
+        self.render_mode = env.render_mode
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> Any:
+        """Reset every environment with the seeds and options set before."""
+        seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
+        options = self._options[0]
+        if "task" in options:
+            options = {"task": np.array([o["task"] for o in self._options])}
+        observation, info = self.env.reset(seed=seeds, options=options)
+        self.reset_infos = [{"is_success": bool(s)} for s in info["is_success"]]
+        self._reset_seeds()
+        self._reset_options()
+        return observation
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> Any:
+        """Step every environment; as in SB3, finished ones give the next episode's observation."""
+        observation, reward, terminated, truncated, info = self.env.step(self._actions)
+        done = terminated | truncated
+        infos: list[dict[str, Any]] = [{"is_success": s} for s in info["is_success"].tolist()]
+        for i in np.flatnonzero(done):
+            final = {k: v[i].item() for k, v in info["final_info"].items() if not k.startswith("_")}
+            infos[i] = {
+                **final,
+                "terminal_observation": info["final_obs"][i],
+                "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
+            }
+        return observation, reward.astype(np.float32), done, infos
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """The batched environment's attribute, once per index."""
+        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set an attribute of the batched environment, for all of its copies at once."""
+        setattr(self.env, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """Call a method of the batched environment once; the result is repeated per index."""
+        result = getattr(self.env, method_name)(*args, **kwargs)
+        return [result for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None
+    ) -> list[bool]:
+        """False: the copies have no wrappers of their own."""
+        return [False for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """One frame per environment."""
+        frames = self.env.render()
+        return [None] * self.num_envs if frames is None else frames
+
+
+def make_skill_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **kwargs: Any) -> VecMonitor:
+    """Make ``n_envs`` batched copies of an environment of the suite, monitored, for SB3.
+
+    Args:
+        env_id: for example "SkillEmbed/PointMassTwoGoals-v0".
+        n_envs: number of copies.
+        seed: copy ``i`` is seeded with ``seed + i`` at the first reset.
+        **kwargs: arguments of `SkillVectorEnv`.
+
+    Raises:
+        ValueError: the id is not one of the suite's.
+    """
+    from skill_envs import ENVIRONMENTS
+
+    if env_id not in ENVIRONMENTS:
+        raise ValueError(f"env_id={env_id!r} is not valid; choose from {list(ENVIRONMENTS)}")
+    env = SkillVecEnv(gymnasium.make_vec(env_id, num_envs=n_envs, **kwargs).unwrapped)  # type: ignore[arg-type]
+    env.seed(seed)
+    return VecMonitor(env)

@@ -1,0 +1,158 @@
+"""Frames: what they show, not only that they exist."""
+
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+
+from skill_envs import ENVIRONMENTS, SkillVectorEnv
+
+TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
+every_id = pytest.mark.parametrize("env_id", list(ENVIRONMENTS))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def opengl():
+    """Skip where the machine cannot draw at all; asked of MuJoCo itself, not of this package."""
+    code = "import mujoco; mujoco.GLContext(16, 16).free()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    if result.returncode != 0:
+        pytest.skip(f"no off-screen OpenGL on this machine: {result.stderr.strip().splitlines()[-1]}")
+
+
+@pytest.fixture
+def make():
+    """``gymnasium.make`` or ``make_vec`` whose environments are closed at the end."""
+    made = []
+
+    def _make(env_id, how=gymnasium.make, **kwargs):
+        made.append(how(env_id, width=160, height=120, **kwargs))
+        return made[-1]
+
+    yield _make
+    for env in made:
+        env.close()
+
+
+def blue(frame):
+    """(height, width) where the mass is drawn."""
+    r, g, b = np.moveaxis(frame.astype(int), -1, 0)
+    return (b > r + 60) & (b > g + 40)
+
+
+def green(frame):
+    """(height, width) where a goal is drawn."""
+    r, g, b = np.moveaxis(frame.astype(int), -1, 0)
+    return (g > r + 25) & (g > b + 15)
+
+
+def centre(mask):
+    rows, columns = np.nonzero(mask)
+    return columns.mean(), rows.mean()
+
+
+@every_id
+def test_rgb_frames(env_id, make):
+    env = make(env_id, render_mode="rgb_array")
+    env.reset(seed=0)
+    first = env.render()
+    assert first.shape == (120, 160, 3) and first.dtype == np.uint8
+    assert first.std() > 5
+    for _ in range(5):
+        env.step(np.ones(env.action_space.shape))
+    assert not np.array_equal(env.render(), first)
+
+
+@every_id
+def test_depth_frames(env_id, make):
+    env = make(env_id, render_mode="depth_array")
+    env.reset(seed=0)
+    frame = env.render()
+    assert frame.shape == (120, 160) and frame.dtype == np.float32
+    assert np.isfinite(frame).all() and np.ptp(frame) > 1e-4
+
+
+def test_mass_is_drawn_where_it_is_and_nearer_than_the_floor(make):
+    env = make(TWO_GOALS, render_mode="rgb_array")
+    depth = make(TWO_GOALS, render_mode="depth_array")
+    metre = 120 / 2 / (4.4 * np.tan(np.deg2rad(22.5)))  # [pixel], on the floor
+    for x, y in ((0.7, -0.4), (-0.5, 0.9)):
+        for e in (env, depth):
+            e.reset(seed=0)
+            e.unwrapped.batch.physics.qpos[0] = x, y
+        column, row = centre(blue(env.render()))
+        assert (column, row) == pytest.approx((80 + x * metre, 60 - y * metre), abs=2.5)
+        frame = depth.render()
+        assert frame[round(row), round(column)] < frame[60, 80]
+
+
+def test_goals_are_drawn_where_the_task_has_them(make):
+    env = make(TWO_GOALS, render_mode="rgb_array")
+    for task, side in ((0, -1), (1, 1)):
+        env.reset(seed=0, options={"task": task})
+        mask = green(env.render())
+        assert mask.sum() > 50
+        column, row = centre(mask)
+        assert np.sign(column - 80) == side and abs(column - 80) > 20 and row == pytest.approx(60, abs=3)
+
+
+def test_batch_draws_every_environment_with_its_own_task(make):
+    env = make(TWO_GOALS, gymnasium.make_vec, num_envs=3, render_mode="rgb_array")
+    env.reset(seed=0, options={"task": [0, 1, 0]})
+    left, right, left_again = env.render()
+    assert centre(green(left))[0] < 80 < centre(green(right))[0]
+    assert centre(green(left_again))[0] < 80
+    single = make(TWO_GOALS, render_mode="rgb_array")
+    single.reset(seed=1, options={"task": 1})
+    assert np.array_equal(single.render(), right)
+
+
+def test_batch_draws_every_environment_with_its_own_model():
+    env = SkillVectorEnv(["PointMassLeft", "PointMassAny"], 2, render_mode="rgb_array", width=160, height=120)
+    for tasks in ([0, 1], [1, 0]):
+        env.reset(seed=0, options={"task": tasks})
+        area = [green(frame).sum() for frame in env.render()]
+        one, four = area if tasks == [0, 1] else area[::-1]
+        assert four == pytest.approx(4 * one, rel=0.1)
+    env.close()
+
+
+def test_frame_is_a_copy(make):
+    env = make(TWO_GOALS, render_mode="rgb_array")
+    env.reset(seed=0)
+    frame = env.render()
+    frame[:] = 0
+    assert env.render().std() > 5
+
+
+def test_no_render_mode_says_what_to_do():
+    env = gymnasium.make_vec(TWO_GOALS, num_envs=1)
+    env.reset(seed=0)
+    with pytest.warns(UserWarning, match="render_mode='rgb_array'"):
+        assert env.render() is None
+
+
+def test_render_again_after_close(make):
+    env = make(TWO_GOALS, gymnasium.make_vec, num_envs=1, render_mode="rgb_array")
+    env.reset(seed=0)
+    before = env.render()[0]
+    env.close_extras()
+    assert np.array_equal(env.render()[0], before)
+
+
+def test_human_mode_draws_at_every_step(make, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("skill_envs.render.Renderer.frame", lambda self, sim, mode: drawn.append((sim, mode)))
+    env = make(TWO_GOALS, render_mode="human")
+    env.reset(seed=0)
+    env.step(np.zeros(2))
+    assert drawn == [(0, "human")] * 2
+
+
+def test_human_mode_without_a_display_is_an_error(make, monkeypatch):
+    """Not an abort of the process, which Gymnasium's viewer alone would be."""
+    monkeypatch.setattr("glfw.init", lambda: False)
+    with pytest.raises(RuntimeError, match=r"human.*display.*rgb_array"):
+        make(TWO_GOALS, render_mode="human").reset(seed=0)
