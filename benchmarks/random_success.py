@@ -1,4 +1,7 @@
-"""Success of uniform random actions in every manipulation task: prints a table, writes random_success.json."""
+"""Success of uniform random actions in every manipulation task: prints a table, writes random_success.json.
+
+An episode succeeds if it *ends* in the goal region ("last_step"); "any_step" counts the episodes that touch it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from skill_envs.arm import TASKS
 
 
 def random_success(task: str, episodes: int, seed: int) -> dict[str, float]:
-    """Share of random episodes with any reward, and with success at their last step."""
+    """Share of random episodes that are in the goal region at any step, and at their last."""
     env = SkillVectorEnv((task,), episodes, autoreset_mode="Disabled", reward_type="sparse")
     env.reset(seed=seed)
     rng = np.random.default_rng(seed)
@@ -30,8 +33,8 @@ def random_success(task: str, episodes: int, seed: int) -> dict[str, float]:
 
 def main() -> None:
     """Run the measurement from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", type=int, default=200)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--episodes", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))

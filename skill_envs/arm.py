@@ -146,7 +146,7 @@ def _task(
         goal_radius=radius,
         goal_heights=heights,
         horizon=100,
-        substeps=8,
+        substeps=5,
         shaping_margin=0.3,
         light_shaping=light_shaping,
         after_step=after_step,

@@ -229,7 +229,7 @@ def test_model_and_data_are_current_copies():
     env.data.qpos[:] = 0
     env.model.opt.timestep = 1.0
     assert env.data.qpos.any()
-    assert env.model.opt.timestep == 0.00625
+    assert env.model.opt.timestep == 0.01
 
 
 @pytest.mark.parametrize("task", ARM_TASKS)
