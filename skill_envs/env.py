@@ -1,4 +1,4 @@
-"""The environments: one batched implementation, of which the single env is the batch-of-one view."""
+"""The batched environment; `skill_envs.single` has its batch-of-one view."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import seeding
@@ -14,6 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from skill_envs import checks
 from skill_envs.physics import Bool, Float, Int, Physics
 from skill_envs.render import RENDER_MODES, Renderer
 from skill_envs.task import Channel
@@ -23,38 +23,14 @@ REWARD_TYPES = ("paper", "sparse", "shaped")
 AUTORESET_MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
 
 # What changes in an environment outside its physics, or was set by Gymnasium after its construction.
-_KEPT = (
-    "task",
-    "_fixed_task",
-    "_elapsed",
-    "_generators",
-    "_np_random",
-    "_np_random_seed",
-    "_last_good",
-    "spec",
-    "closed",
-)
+_KEPT = ("task", "_fixed_task", "_elapsed", "_start_qpos", "_start_qvel", "_generators")
+_KEPT += ("_np_random", "_np_random_seed", "spec", "closed")
 
 Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
 
 
 def _box(channels: tuple[Channel, ...]) -> spaces.Box:
     return spaces.Box(np.array([c.low for c in channels], np.float32), np.array([c.high for c in channels], np.float32))
-
-
-def _one_of(name: str, value: object, valid: Sequence[object]) -> None:
-    if value not in valid:
-        raise ValueError(f"{name}={value!r} is not valid; choose from {list(valid)}")
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name}={value!r} is not valid; choose at least 1")
-
-
-def _no_unknown(unknown: dict[str, Any], valid: Sequence[str]) -> None:
-    if unknown:
-        raise TypeError(f"unknown keyword arguments {sorted(unknown)}; valid ones are {list(valid)}")
 
 
 class SkillVectorEnv(VectorEnv[Any, Any, Any]):
@@ -109,20 +85,20 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             ValueError: an invalid value; the message lists the valid ones.
         """
         valid = ("reward_type", "max_episode_steps", "autoreset_mode", "render_mode", "width", "height", "num_threads")
-        _no_unknown(unknown, valid)
+        checks.no_unknown(unknown, valid)
         if not tasks:
             raise ValueError(f"tasks={tasks!r} is not valid; choose at least one of {list(TASKS)}")
         for task in tasks:
-            _one_of("task", task, list(TASKS))
-        _one_of("reward_type", reward_type, REWARD_TYPES)
+            checks.one_of("task", task, list(TASKS))
+        checks.one_of("reward_type", reward_type, REWARD_TYPES)
         if render_mode is not None:
-            _one_of("render_mode", render_mode, RENDER_MODES)
+            checks.one_of("render_mode", render_mode, RENDER_MODES)
         for name, value in (("num_envs", num_envs), ("width", width), ("height", height)):
-            _at_least_one(name, value)
+            checks.at_least_one(name, value)
         if max_episode_steps is not None:
-            _at_least_one("max_episode_steps", max_episode_steps)
+            checks.at_least_one("max_episode_steps", max_episode_steps)
         autoreset_mode = AutoresetMode(autoreset_mode)
-        _one_of("autoreset_mode", autoreset_mode, AUTORESET_MODES)
+        checks.one_of("autoreset_mode", autoreset_mode, AUTORESET_MODES)
 
         self._arguments = {
             "tasks": tuple(tasks),
@@ -159,6 +135,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self.task: Int = np.zeros(num_envs, np.int64)
         self._fixed_task: Int | None = None
         self._elapsed: Int = np.zeros(num_envs, np.int64)
+        self._start_qpos, self._start_qvel = self.physics.qpos.copy(), self.physics.qvel.copy()
         self._generators: list[np.random.Generator] = []
         self._renderer: Renderer | None = None
         self._renderer_size = (width, height)
@@ -188,7 +165,9 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, np.bool_)))
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise ValueError(f"reset_mask must be ({self.num_envs},) bool, got {mask.shape} {mask.dtype}")
-        self._fixed_task = self._check_task(options["task"]) if "task" in options else None
+        self._fixed_task = (
+            checks.task_indices(options["task"], len(self.tasks), self.num_envs) if "task" in options else None
+        )
         self._begin(np.flatnonzero(mask))
         if self.render_mode == "human":
             self.render()
@@ -209,7 +188,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: actions of the wrong shape, or not finite.
         """
-        self.physics.ctrl[:] = np.clip(self._check_actions(actions), -1.0, 1.0)
+        self.physics.ctrl[:] = np.clip(checks.finite_actions(actions, self.physics.ctrl.shape), -1.0, 1.0)
         diverged = self.physics.step()
         if diverged.any():
             self._restore(np.flatnonzero(diverged))
@@ -275,24 +254,6 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self._generators = [seeding.np_random(s)[0] for s in seeds]
         self._np_random, self._np_random_seed = self._generators[0], seeds[0]
 
-    def _check_task(self, task: Any) -> Int:
-        index = np.asarray(task)
-        in_range = index.dtype.kind in "iu" and ((index >= 0) & (index < len(self.tasks))).all()
-        if index.shape not in ((), (self.num_envs,)) or not in_range:
-            raise ValueError(
-                f"options['task']={task!r} is not valid; choose an integer from 0 to {len(self.tasks) - 1}, "
-                f"or {self.num_envs} of them"
-            )
-        return np.broadcast_to(index, self.num_envs).astype(np.int64)
-
-    def _check_actions(self, actions: Any) -> Float:
-        array = np.asarray(actions, np.float64)
-        if array.shape != self.action_space.shape:
-            raise ValueError(f"action of shape {array.shape} is not valid; the shape is {self.action_space.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"action {array[~np.isfinite(array).all(axis=1)][0]} is not finite")
-        return array
-
     def _begin(self, ids: Int) -> None:
         """Draw a task and a start state for the environments ``ids``."""
         for i in ids:
@@ -303,12 +264,12 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         for i in ids:
             self.physics.qpos[i], self.physics.qvel[i] = self.tasks[self.task[i]].start(self._generators[i])
         self._elapsed[ids] = 0
-        self._last_good = (self.physics.qpos.copy(), self.physics.qvel.copy())
+        self._start_qpos[ids], self._start_qvel[ids] = self.physics.qpos[ids], self.physics.qvel[ids]
 
     def _restore(self, ids: Int) -> None:
         """Show finite numbers where a simulation diverged: the state its episode started from."""
         self.physics.reset(ids)
-        self.physics.qpos[ids], self.physics.qvel[ids] = self._last_good[0][ids], self._last_good[1][ids]
+        self.physics.qpos[ids], self.physics.qvel[ids] = self._start_qpos[ids], self._start_qvel[ids]
 
     def _rows_by_task(self) -> list[tuple[int, Any]]:
         if len(self.tasks) == 1:
@@ -335,7 +296,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         """Start new episodes where ``done``; keep the old ones' last step as Gymnasium does."""
         final_obs = np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(done):
-            final_obs[i] = _row(observation, int(i))
+            final_obs[i] = row(observation, int(i))
         final_info = {key: (done & value if key.startswith("_") else value) for key, value in info.items()}
         self._begin(np.flatnonzero(done))
         info = {
@@ -349,83 +310,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         return self._observe(), info
 
 
-def _row(observation: Observation, i: int) -> Any:
+def row(observation: Observation, i: int) -> Any:
     """Observation of environment ``i`` as its single observation space has it."""
     if isinstance(observation, dict):
         return {"observation": observation["observation"][i].copy(), "task": observation["task"][i]}
     return observation[i].copy()
-
-
-class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
-    """The single environment: a `SkillVectorEnv` of one, without its time limit and autoreset.
-
-    ``gymnasium.make`` adds the time limit (`gymnasium.wrappers.TimeLimit`).
-    """
-
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012
-
-    def __init__(self, tasks: Sequence[str], **kwargs: Any) -> None:
-        """Take the arguments of `SkillVectorEnv`, less those about batches.
-
-        Args:
-            tasks: names from `skill_envs.TASKS`.
-            **kwargs: reward_type, render_mode, width, height.
-
-        Raises:
-            TypeError: an unknown keyword argument.
-            ValueError: an invalid value; the message lists the valid ones.
-        """
-        valid = ("reward_type", "render_mode", "width", "height")
-        _no_unknown({k: v for k, v in kwargs.items() if k not in valid}, valid)
-        self.batch = SkillVectorEnv(tasks, 1, autoreset_mode=AutoresetMode.DISABLED, num_threads=1, **kwargs)
-        self.metadata = {k: v for k, v in self.batch.metadata.items() if k != "autoreset_mode"}
-        self.observation_space = self.batch.single_observation_space
-        self.action_space = self.batch.single_action_space
-        self.render_mode = self.batch.render_mode
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start a new episode; ``options={"task": k}`` fixes its task.
-
-        Raises:
-            KeyError: an unknown option.
-            ValueError: a task out of range.
-        """
-        super().reset(seed=seed)
-        self.batch._generators = [self.np_random]
-        observation, info = self.batch.reset(options=options)
-        return _row(observation, 0), self._single(info)
-
-    def step(self, action: NDArray[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Advance by one control step; see `SkillVectorEnv.step`.
-
-        Raises:
-            ValueError: an action of the wrong shape, or not finite.
-        """
-        action = np.asarray(action)
-        if action.shape != self.action_space.shape:
-            raise ValueError(f"action of shape {action.shape} is not valid; the shape is {self.action_space.shape}")
-        observation, reward, terminated, truncated, info = self.batch.step(action[None])
-        return _row(observation, 0), float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._single(info)
-
-    def render(self) -> Any:
-        """Draw the scene; see `skill_envs.render.Renderer.frame`."""
-        frames = self.batch.render()
-        return None if frames is None else frames[0]
-
-    def close(self) -> None:
-        """Free the renderer; may be called more than once."""
-        self.batch.close()
-
-    @property
-    def model(self) -> mujoco.MjModel:
-        """The model of the current task; a copy, edits do not reach the simulation."""
-        return self.batch.physics.write_model(0)
-
-    @property
-    def data(self) -> mujoco.MjData:
-        """The current state, after ``mj_forward``; a copy, edits do not reach the simulation."""
-        return self.batch.physics.write_data(0)
-
-    @staticmethod
-    def _single(info: dict[str, Any]) -> dict[str, Any]:
-        return {key: bool(value[0]) for key, value in info.items() if not key.startswith("_")}

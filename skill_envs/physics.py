@@ -20,7 +20,9 @@ _DIVERGED = [
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
     int(mujoco.mjtWarning.mjWARN_BADQACC),
 ]
-
+# MuJoCo reports a simulation's first warning of a kind, to the terminal and MUJOCO_LOG.TXT; this count makes it
+# a later one. A divergence resets the count to a small number.
+_REPORTED = 1000
 
 # All that a simulation of these models remembers from one control step to the next.
 _STATE = ("time", "qpos", "qvel", "ctrl", "qacc_warmstart", "eq_active")
@@ -81,13 +83,13 @@ class Physics:
             (num_envs,) True where the simulation diverged: its state is then meaningless until
             the next reset, and the other simulations are unaffected.
         """
-        before = self._batch.warning[:, _DIVERGED, 1].sum(axis=1)
+        self._batch.warning[:, _DIVERGED, 1] = _REPORTED
         failed = np.zeros(len(self.qpos), np.bool_)
         try:
             self._batch.step(nstep=self.substeps)
         except SimulationError as error:
             failed[error.ids] = True
-        failed |= self._batch.warning[:, _DIVERGED, 1].sum(axis=1) > before
+        failed |= (self._batch.warning[:, _DIVERGED, 1] != _REPORTED).any(axis=1)
         return failed
 
     def write_model(self, sim: int, model: mujoco.MjModel | None = None) -> mujoco.MjModel:
@@ -97,5 +99,7 @@ class Physics:
     def write_data(self, sim: int, data: mujoco.MjData | None = None) -> mujoco.MjData:
         """Copy simulation ``sim``'s state into ``data``, or into a new one, and run forward."""
         data = self._batch.get_data(sim, data)
+        for kind in _DIVERGED:
+            data.warning[kind].number = 0
         mujoco.mj_forward(self.models[self._assigned[sim]], data)
         return data

@@ -8,8 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import skill_envs
-from skill_envs import ENVIRONMENTS, TASKS, SkillVectorEnv, arm
-from skill_envs.env import SkillEnv
+from skill_envs import ENVIRONMENTS, TASKS, SkillEnv, SkillVectorEnv, arm
 
 ARM_TASKS = list(arm.TASKS)
 ARM_IDS = [id_ for id_, environment in ENVIRONMENTS.items() if environment.tasks[0] in arm.TASKS]
