@@ -19,6 +19,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
+import skill_envs
 from skill_agent import evaluate
 from skill_agent.agent import SkillEmbedding
 from skill_agent.vec import make_skill_vec_env
@@ -155,9 +156,10 @@ def train(
         "torch_threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "versions": {
-            name: version(name) for name in ("skill-embed", "torch", "stable-baselines3", "mujoco", "gymnasium")
-        }
-        | {"python": platform.python_version()},
+            "skill-embed": skill_envs.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "stable-baselines3", "mujoco", "gymnasium")},
+        },
         "curve": evaluation.curve,
         "final": measure(agent, run, seed),
     }

@@ -27,12 +27,11 @@ class _ELU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         slope = torch.clamp(x, max=0.0).exp_()  # ELU's derivative: 1 above 0, exp(x) below
         ctx.save_for_backward(slope)
-        elu: Tensor = torch.maximum(x, slope - 1.0)
-        return elu
+        return torch.maximum(x, slope - 1.0)
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> Tensor:
-        (slope,) = ctx.saved_tensors
+        slope: Tensor = ctx.saved_tensors[0]
         return grad[0] * slope
 
 

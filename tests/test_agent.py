@@ -1,0 +1,277 @@
+import csv
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
+
+from skill_agent import SkillConfig, SkillEmbedding, make_skill_vec_env
+from skill_agent.evaluate import rollout
+from skill_agent.policy import SkillState
+
+TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
+TINY = {"policy_kwargs": {"net_arch": [16, 16]}, "batch_size": 8, "train_freq": 10, "gradient_steps": 2, "seed": 3}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def make_agent(env_id=TWO_GOALS, n_envs=4, **settings):
+    policy = "MlpPolicy" if "FourGoals" in env_id else "MultiInputPolicy"
+    env = make_skill_vec_env(env_id, n_envs, seed=5)
+    return SkillEmbedding(policy, env, **{**TINY, "learning_starts": 100, **settings})
+
+
+def sample(agent, batch_size=16):
+    return agent.replay_buffer.sample_windows(batch_size, agent.config.window, agent.config.segment, agent._rng)
+
+
+def test_two_runs_with_the_same_seed_have_bit_identical_parameters():
+    first, second = (make_agent().learn(2_000).policy.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = make_agent(seed=4).learn(2_000).policy.state_dict()
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("embedding", ["gaussian", "bernoulli", "task_id"])
+def test_learning_updates_every_network_and_logs_every_term(tmp_path, embedding):
+    agent = make_agent(embedding=embedding)
+    before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
+    agent.set_logger(configure(str(tmp_path), ["csv"]))
+    agent.learn(4_000, log_interval=4)
+    agent.logger.close()
+    for name, value in agent.policy.state_dict().items():
+        assert torch.isfinite(value).all(), name
+        changes = not (embedding == "task_id" and name == "embedding.table")
+        assert torch.equal(value, before[name]) != changes, name
+    with open(tmp_path / "progress.csv", encoding="utf-8") as file:
+        last = list(csv.DictReader(file))[-1]
+    for name in (
+        "reward/task", "reward/inference", "reward/policy_entropy", "loss/critic", "loss/inference", "loss/actor",
+        "retrace/mean_trace", "retrace/mean_target", "embedding/entropy", "policy/entropy", "train/learning_rate",
+        "rollout/success_rate", "rollout/ep_rew_mean",
+    ):  # fmt: skip
+        assert np.isfinite(float(last[name])), name
+
+
+def test_the_target_network_is_copied_every_period():
+    agent = make_agent(target_period=7, learning_starts=0, gradient_steps=0)
+    agent.learn(400)
+    start = agent.policy.critics_target.weights[0].clone()
+    agent.train(6, 8)
+    assert torch.equal(agent.policy.critics_target.weights[0], start)
+    agent.train(1, 8)
+    assert torch.equal(agent.policy.critics_target.weights[0], agent.policy.critics.weights[0])
+    assert not torch.equal(agent.policy.critics.weights[0], start)
+
+
+# Each coefficient moves its own term, by the gradient that finite differences give ---------------
+
+
+def embedding_gradient(agent, batch, **changes):
+    agent.config = agent.policy.config = SkillConfig(**{**vars(agent.config), **changes})
+    agent._generator.manual_seed(0)
+    agent.policy.zero_grad()
+    loss, terms = agent.losses(batch)
+    loss.backward()
+    return terms, {name: p.grad.clone() for name, p in agent.policy.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("embedding", ["gaussian", "bernoulli"])
+def test_a1_adds_the_gradient_of_the_embedding_entropy(embedding):
+    agent = make_agent(embedding=embedding, embedding_entropy_coef=0.0).learn(1_000)
+    with torch.no_grad():
+        agent.policy.embedding.table.add_(0.3 * torch.randn_like(agent.policy.embedding.table))
+    batch = sample(agent)
+    _, without = embedding_gradient(agent, batch)
+    _, with_term = embedding_gradient(agent, batch, embedding_entropy_coef=2.0)
+    table, tasks, step = agent.policy.embedding.table, torch.arange(2), 1e-3
+    numeric = torch.zeros_like(table)
+    for index in np.ndindex(*table.shape):
+        values = []
+        for sign in (1, -1):
+            moved = table.detach().clone().double()
+            moved[index] += sign * step
+            values.append(agent.policy.family.entropy(moved[tasks]).mean())
+        numeric[index] = (values[0] - values[1]) / (2 * step)
+    assert numeric.abs().max() > 0.01
+    moved = with_term["embedding.table"] - without["embedding.table"]
+    torch.testing.assert_close(moved, -2.0 * numeric, atol=1e-4, rtol=1e-3)
+    for name in without:
+        if name != "embedding.table":
+            torch.testing.assert_close(with_term[name], without[name], msg=name)
+
+
+def test_a2_moves_the_target_by_log_q_and_the_critic_gradient_only():
+    agent = make_agent(inference_coef=0.0).learn(1_000)
+    batch = sample(agent)
+    log_q = agent._inference_log_prob(batch).detach() + agent.policy.family.max_entropy
+    terms0, without = embedding_gradient(agent, batch)
+    terms1, with_term = embedding_gradient(agent, batch, inference_coef=0.5)
+    assert terms0["reward/inference"] == 0
+    expected = 0.5 * (log_q.clamp(-10, 10) * batch.mask).sum() / batch.mask.sum()
+    torch.testing.assert_close(terms1["reward/inference"], expected)
+    for name in without:
+        same = torch.allclose(without[name], with_term[name], atol=1e-7)
+        assert same != name.startswith("critics."), name
+
+
+def test_a3_moves_reward_and_policy_but_not_embedding_or_inference():
+    agent = make_agent(policy_entropy_coef=0.0).learn(1_000)
+    batch = sample(agent)
+    terms0, without = embedding_gradient(agent, batch)
+    terms1, with_term = embedding_gradient(agent, batch, policy_entropy_coef=0.5)
+    assert terms0["reward/policy_entropy"] == 0 and terms1["reward/policy_entropy"] != 0
+    for name in without:
+        same = torch.allclose(without[name], with_term[name], atol=1e-7)
+        # The policy's entropy depends on z, so it reaches the embedding as well, through the reparameterised z.
+        assert same == name.startswith("inference."), name
+    policy_only = {name: with_term[name] - without[name] for name in without if name.startswith("actor.")}
+    direct = torch.autograd.grad(-0.5 * _policy_entropy(agent, batch), list(agent.policy.actor.parameters()))
+    for (name, difference), gradient in zip(policy_only.items(), direct, strict=True):
+        torch.testing.assert_close(difference, gradient, msg=name, atol=1e-6, rtol=1e-3)
+
+
+def _policy_entropy(agent, batch):
+    agent._generator.manual_seed(0)
+    agent._critic_targets(batch, *_codes(agent, batch), torch.zeros_like(batch.reward))  # the same draws as losses()
+    state, task = batch.observation[:, :-1], agent._task_codes[batch.task][:, None].expand(-1, batch.mask.shape[1], -1)
+    return agent._actor_loss(state, task, batch)[1]["policy/entropy"]
+
+
+def _codes(agent, batch):
+    steps = batch.mask.shape[1]
+    task = agent._task_codes[batch.task][:, None].expand(-1, steps, -1)
+    return task, agent.policy.family.code(batch.latent)[:, None].expand(-1, steps, -1)
+
+
+# Behaviour ---------------------------------------------------------------------------------------
+
+
+def test_replay_holds_the_behaviour_that_acted():
+    agent = make_agent(learning_starts=10_000, z_period=20)
+    agent.learn(400)  # no update: the present networks are the behaviour
+    batch = sample(agent, 64)
+    code = agent.policy.family.code(batch.latent)[:, None].expand(-1, batch.mask.shape[1], -1)
+    mean, log_std = agent.policy.action_distribution(batch.observation[:, :-1], code)
+    from skill_agent.losses import gaussian_log_prob
+
+    valid = batch.mask == 1
+    log_prob = gaussian_log_prob(batch.action, mean, log_std)
+    torch.testing.assert_close(log_prob[valid], batch.log_prob[valid], atol=1e-5, rtol=1e-5)
+    latent_log_prob = agent.policy.family.log_prob(agent.policy.embedding(batch.task), batch.latent)
+    torch.testing.assert_close(latent_log_prob, batch.latent_log_prob, atol=1e-5, rtol=1e-5)
+    assert (batch.action.abs() > 1).any(), "actions are stored before clipping"
+    lengths = np.bincount(agent.replay_buffer.skill[agent.replay_buffer.skill[:, 0] >= 0, 0])
+    assert set(lengths) == {20, 10}, "z is redrawn every 20 steps and at the episode's end after 50"
+
+
+def test_predict_carries_z_as_state():
+    agent = make_agent()
+    observation = agent.env.reset()
+    action, state = agent.predict(observation)
+    assert action.shape == (4, 2) and isinstance(state, SkillState) and state.latent.shape == (4, 3)
+    starts = np.array([False, True, False, False])
+    _, later = agent.predict(observation, state, starts)
+    changed = (later.latent != state.latent).any(axis=1)
+    assert changed.tolist() == [False, True, False, False] and later.age.tolist() == [1, 0, 1, 1]
+    single = {"observation": observation["observation"][0], "task": observation["task"][0]}
+    action, state = agent.predict(single, deterministic=True)
+    assert action.shape == (2,) and agent.action_space.contains(action)
+    again, _ = agent.predict(single, deterministic=True)
+    assert (action == again).all()
+
+
+def test_predict_redraws_z_with_a_period():
+    agent = make_agent(z_period=3)
+    observation, state, draws = agent.env.reset(), None, []
+    for _ in range(7):
+        _, state = agent.predict(observation, state)
+        draws.append(state.latent[0].tolist())
+    assert draws[0] == draws[1] == draws[2] != draws[3] == draws[5] != draws[6]
+
+
+def test_save_and_load_give_equal_actions_and_go_on_learning(tmp_path):
+    agent = make_agent().learn(1_000)
+    agent.save(tmp_path / "model")
+    observation = agent.env.reset()
+    loaded = SkillEmbedding.load(tmp_path / "model", env=make_skill_vec_env(TWO_GOALS, 4))
+    assert loaded.config == agent.config
+    expected, _ = agent.predict(observation, deterministic=True)
+    actual, _ = loaded.predict(observation, deterministic=True)
+    assert (expected == actual).all()
+    loaded.learn(400, reset_num_timesteps=False)
+    assert loaded.num_timesteps > agent.num_timesteps
+
+
+def test_other_environments_work_too():
+    agent = SkillEmbedding("MlpPolicy", "Pendulum-v1", **{**TINY, "learning_starts": 50, "train_freq": (1, "episode")})
+    agent.learn(450)
+    assert agent.num_timesteps == 600 and agent._n_updates == 6  # whole episodes, 2 updates after each
+    rewards, lengths = evaluate_policy(agent, agent.env, 2, return_episode_rewards=True)
+    assert len(rewards) == 2 and lengths == [200, 200]
+    action, _ = agent.predict(agent.env.observation_space.sample())
+    assert agent.action_space.contains(action)
+
+
+def test_a_single_env_of_the_suite_works():
+    agent = SkillEmbedding("MultiInputPolicy", gymnasium.make(TWO_GOALS), **{**TINY, "learning_starts": 20})
+    agent.learn(150)
+    assert agent._n_updates > 0 and len(agent.ep_success_buffer) == 3
+
+
+def test_a_tiny_training_beats_the_untrained_policy():
+    settings = {
+        "policy_kwargs": {"net_arch": [32, 32]}, "gamma": 0.95, "window": 5, "n_critics": 1, "target_period": 20,
+        "learning_rate": 3e-3, "inference_coef": 0.01, "policy_log_std": (-2.5, 0.0), "gradient_steps": 50,
+    }  # fmt: skip
+    env = make_skill_vec_env(TWO_GOALS, 32, seed=1, reward_type="shaped")
+    agent = SkillEmbedding("MultiInputPolicy", env, seed=1, **settings)
+    before = rollout(agent.policy, TWO_GOALS, 64, seed=9).reward.sum(1).mean()
+    agent.learn(48_000)
+    after = rollout(agent.policy, TWO_GOALS, 64, seed=9).reward.sum(1).mean()
+    assert after > before + 8, (before, after)
+
+
+# Bad input ---------------------------------------------------------------------------------------
+
+
+def test_bad_settings_are_errors_that_name_the_choices():
+    env = make_skill_vec_env(TWO_GOALS, 2)
+    with pytest.raises(TypeError, match=r"\['alpha'\].*inference_coef"):
+        SkillEmbedding("MultiInputPolicy", env, alpha=1.0)
+    with pytest.raises(ValueError, match=r"embedding='categorical'.*'gaussian', 'bernoulli', 'task_id'"):
+        SkillEmbedding("MultiInputPolicy", env, embedding="categorical")
+    with pytest.raises(ValueError, match=r"window=0"):
+        SkillEmbedding("MultiInputPolicy", env, window=0)
+    with pytest.raises(ValueError, match=r"\['vf'\].*'pi', 'qf', 'inference'"):
+        SkillEmbedding("MultiInputPolicy", env, policy_kwargs={"net_arch": {"vf": [8]}})
+    with pytest.raises(TypeError, match=r"not both: \['window'\]"):
+        SkillEmbedding("MultiInputPolicy", env, config=SkillConfig(), window=3)
+    with pytest.raises(ValueError, match="MultiInputPolicy"):
+        SkillEmbedding("MlpPolicy", env)
+    with pytest.raises(ValueError, match=r"env_id='SkillEmbed/Nothing-v0'.*PointMassTwoGoals"):
+        make_skill_vec_env("SkillEmbed/Nothing-v0")
+    with pytest.raises(AssertionError, match="Discrete"):
+        SkillEmbedding("MlpPolicy", "CartPole-v1")
+
+
+def test_predict_rejects_tasks_out_of_range_and_tuples():
+    agent = make_agent()
+    observation = agent.env.reset()
+    with pytest.raises(ValueError, match=r"task=\[0, 1, 2, 0\].*0 to 1"):
+        agent.predict({**observation, "task": np.array([0, 1, 2, 0])})
+    with pytest.raises(ValueError, match="unpack"):
+        agent.predict(gymnasium.make(TWO_GOALS).reset())
+
+
+def test_importing_the_learner_does_not_change_the_number_of_threads():
+    import subprocess
+
+    code = "import torch; n = torch.get_num_threads(); import skill_agent; assert torch.get_num_threads() == n"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,247 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v2
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from skill_agent import cli, evaluate, experiments, plots, results
+from skill_agent.experiments import FIGURES, Run
+from skill_envs import ENVIRONMENTS, TASKS
+
+ROOT = Path(__file__).parent.parent
+TINY = {"policy_kwargs": {"net_arch": [8, 8]}, "train_freq": 10, "gradient_steps": 1, "batch_size": 4}
+
+
+def tiny(run):
+    settings = {**run.settings, **TINY, "learning_starts": 100}
+    return Run(run.env_id, 800, settings, n_envs=8)
+
+
+@pytest.fixture
+def tiny_figures(monkeypatch):
+    """The real table with budgets of a second."""
+    torch.set_num_threads(1)
+    figures = {figure: {name: tiny(run) for name, run in variants.items()} for figure, variants in FIGURES.items()}
+    monkeypatch.setattr(experiments, "FIGURES", figures)
+    return figures
+
+
+@pytest.fixture(scope="module")
+def tiny_records(tmp_path_factory):
+    """Records of every variant; the second seed repeats the first one's numbers."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("records")
+    for figure, variants in FIGURES.items():
+        for name, run in variants.items():
+            _, record = experiments.train(tiny(run), 0)
+            for seed in range(2):
+                experiments.write_json(experiments.record_path(folder, figure, name, seed), {**record, "seed": seed})
+    return folder
+
+
+def test_a_rollout_is_what_the_environment_says():
+    agent = experiments.build(Run("SkillEmbed/PointMassTwoGoals-v0", 100, TINY, n_envs=2), seed=0)
+    first, second = (evaluate.rollout(agent.policy, "SkillEmbed/PointMassTwoGoals-v0", 3, seed=1) for _ in range(2))
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+    assert first.state.shape == (6, 51, 4) and first.task.tolist() == [0, 0, 0, 1, 1, 1]
+    for k, name in enumerate(ENVIRONMENTS["SkillEmbed/PointMassTwoGoals-v0"].tasks):
+        inside = np.linalg.norm(first.state[first.task == k, 1:, :2] - TASKS[name].goals[0], axis=-1)
+        assert ((inside <= TASKS[name].goal_radius) == first.success[first.task == k]).all()
+    rates = evaluate.success_rate(first._replace(success=np.array([[0, 1]] * 3 + [[1, 0]] * 3, bool)), 2)
+    assert rates == [1.0, 0.0]
+    with pytest.raises(ValueError, match="has 4 tasks; the policy has 2"):
+        evaluate.rollout(agent.policy, "SkillEmbed/PointMassDuplicate-v0", 3, seed=1)
+
+
+def test_inference_error_is_zero_for_a_network_that_knows_z():
+    agent = experiments.build(Run("SkillEmbed/PointMassTwoGoals-v0", 100, TINY, n_envs=2), seed=0)
+    rollouts = evaluate.rollout(agent.policy, "SkillEmbed/PointMassTwoGoals-v0", 2, seed=1)
+    constant = rollouts._replace(latent=np.tile(np.float32([0.5, -0.5, 0.25]), (4, 1)))
+    with torch.no_grad():  # the last layer answers (0.5, -0.5, 0.25) whatever it sees
+        last = agent.policy.inference[-1]
+        last.weight.zero_()
+        bound = 2 * agent.config.embedding_mean_bound
+        last.bias[:3] = bound * torch.atanh(torch.tensor([0.5, -0.5, 0.25]) / bound)
+    assert evaluate.inference_error(agent.policy, constant) == pytest.approx(0, abs=1e-6)
+    shifted = constant._replace(latent=constant.latent + np.float32(0.3))
+    assert evaluate.inference_error(agent.policy, shifted) == pytest.approx(0.3, abs=1e-5)
+
+
+def test_goals_reached_counts_each_goal():
+    state = np.zeros((5, 2, 4), np.float32)
+    state[0, -1, :2], state[1, -1, :2], state[2, -1, :2] = (-1, 0.1), (1, 0), (1.2, 0.1)
+    rollouts = evaluate.Rollouts(state, *[np.zeros(0)] * 5)
+    assert evaluate.goals_reached(rollouts, "SkillEmbed/PointMassFourGoals-v0") == [0.2, 0.4, 0.0, 0.0]
+
+
+def test_reproduce_keeps_what_is_done(tiny_figures, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "ProcessPoolExecutor", _InThisProcess)
+    for variant in ("without", "with"):
+        experiments.write_json(experiments.record_path(tmp_path, "fig2", variant, 0), {"kept": True})
+    done = list(experiments.reproduce("fig2", seeds=2, jobs=1, records=tmp_path))
+    assert {name for name, _, _ in done} == {"with seed 1", "without seed 1"}
+    assert [(n, total) for _, n, total in done] == [(1, 2), (2, 2)]
+    assert experiments.read_json(tmp_path / "fig2/with-seed0.json") == {"kept": True}
+    record = experiments.read_json(tmp_path / "fig2/with-seed1.json")
+    assert record["variant"] == "with" and record["seed"] == 1 and record["total_timesteps"] >= 800
+    assert list(experiments.reproduce("fig2", seeds=2, jobs=1, records=tmp_path)) == []
+    with pytest.raises(ValueError, match=r"figure='fig9'.*'fig2', 'fig3'"):
+        list(experiments.reproduce("fig9", 1, 1, tmp_path))
+
+
+class _InThisProcess:
+    """A pool that runs in this process, so that the tiny table is seen by the workers."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def submit(self, function, *args):
+        from concurrent.futures import Future
+
+        future = Future()
+        future.set_result(function(*args))
+        return future
+
+
+def test_figures_and_table_come_from_records_alone(tiny_records, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- results -->\nstale words\n<!-- /results -->\nafter\n", encoding="utf-8")
+    written = results.report(tiny_records, readme, tmp_path / "figures")
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("before\n") and text.endswith("after\n") and "stale words" not in text
+    assert text.count("\n|") >= 7 and "of 2 seeds" in text
+    for path in written[1:]:
+        image = iio.imread(path)
+        assert image.std() > 5, path
+
+
+def test_ratio_interval_by_hand():
+    ratio, low, high = results.ratio_interval([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    assert (ratio, low, high) == pytest.approx((2, 2, 2))
+    ratio, low, high = results.ratio_interval([3.0, 1.0, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0])
+    assert ratio == 2 and 1 <= low < 2 < high <= 3
+
+
+def test_claims_fail_when_the_records_say_so(tiny_records):
+    records = experiments.load_records(tiny_records, "fig2")
+    for record in records["with"]:
+        record["final"]["success"] = [1.0, 0.9]
+        record["train_seconds"] = 61
+        record["final"]["inference_error"] = [1.0] * 50
+    assert [claim.holds for claim in results.fig2_claims(records)] == [False, False, False]
+    for record in records["with"]:
+        record["final"]["success"] = [1.0, 0.95]
+        record["train_seconds"] = 60
+        record["final"]["inference_error"] = [1.0] * 25 + [0.1] * 25
+    for record in records["without"]:
+        record["final"]["inference_error"] = [0.0] * 25 + [0.3] * 25
+    assert [claim.holds for claim in results.fig2_claims(records)] == [True, True, True]
+    records = experiments.load_records(tiny_records, "fig3")
+    for variant in ("bernoulli", "gaussian"):
+        for record in records[variant]:
+            record["final"]["goals_reached"] = [0.3, 0.2, 0.05, 0.04]
+    for record in records["duplicate"]:
+        record["final"]["kl"] = [[0.0, 2.0, 0.05, 3.0]]
+    assert [claim.holds for claim in results.fig3_claims(records)] == [False, True, True]
+    records["duplicate"][0]["final"]["kl"] = [[0.0, 0.9, 0.05, 3.0]]
+    assert results.fig3_claims(records)[2].holds is False
+
+
+@pytest.mark.parametrize("figure", list(FIGURES))
+def test_kept_records_are_of_the_present_settings(figure):
+    for variant, run in FIGURES[figure].items():
+        records = experiments.load_records(ROOT / "records", figure)[variant]
+        assert [record["seed"] for record in records] == list(range(10))
+        for record in records:
+            assert record["settings"] == json.loads(json.dumps(run.settings)), (variant, record["seed"])
+            assert record["env_id"] == run.env_id and record["learning_rate"] == run.learning_rate
+            assert run.total_timesteps <= record["total_timesteps"] < run.total_timesteps * 1.05
+
+
+def test_the_readme_has_the_table_of_the_records():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.search("<!-- results -->\n(.*)\n<!-- /results -->", text, re.DOTALL).group(1)
+    assert shown == results.table(ROOT / "records")
+
+
+# Command line --------------------------------------------------------------------------------------
+
+
+def test_the_demo_leaves_figure_video_record_and_model(tiny_figures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["skill-embed", "demo", "--out", str(tmp_path / "demo"), "--seed", "1"])
+    cli.main()
+    printed = capsys.readouterr().out
+    for name in ("trajectories.png", "skills.mp4", "record.json", "model.zip", "progress.csv"):
+        assert (tmp_path / "demo" / name).stat().st_size > 0
+        assert name in printed
+    frames = _read(tmp_path / "demo/skills.mp4")
+    assert frames.shape == (150, 400, 800, 3) and frames.std() > 10 and (frames[0] != frames[-1]).any()
+
+
+def _read(path):
+    with imageio.v2.get_reader(path) as reader:
+        return np.stack(list(reader.iter_data()))
+
+
+def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, monkeypatch):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("precious")
+    for command in (["demo"], ["train", "SkillEmbed/PointMassTwoGoals-v0", "--timesteps", "200"]):
+        monkeypatch.setattr(sys, "argv", ["skill-embed", *command, "--out", str(tmp_path / "kept")])
+        with pytest.raises(SystemExit, match=r"kept exists.*--force"):
+            cli.main()
+    assert (tmp_path / "kept" / "file").read_text() == "precious"
+    monkeypatch.setattr(sys, "argv", ["skill-embed", "demo", "--out", str(tmp_path / "kept"), "--force"])
+    cli.main()
+    assert not (tmp_path / "kept" / "file").exists() and (tmp_path / "kept" / "model.zip").exists()
+    video = tmp_path / "video.mp4"
+    video.write_text("precious")
+    argv = ["skill-embed", "record", str(tmp_path / "kept/model.zip"), "--out", str(video), "--episodes", "1"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit, match=r"video\.mp4 exists.*--force"):
+        cli.main()
+    assert video.read_text() == "precious"
+    monkeypatch.setattr(sys, "argv", [*argv, "--force"])
+    cli.main()
+    assert len(_read(video)) == 50
+
+
+def test_unknown_options_and_ids_are_errors_without_traceback(tmp_path):
+    command = shutil.which("skill-embed", path=Path(sys.executable).parent)
+    base = [command] if command else [sys.executable, "-m", "skill_agent.cli"]
+
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(*args):
+        return subprocess.run([*base, *args], capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    unknown = run("train", "SkillEmbed/Nowhere-v0")
+    assert (
+        unknown.returncode != 0 and "SkillEmbed/Nowhere-v0" in unknown.stderr and "PointMassTwoGoals" in unknown.stderr
+    )
+    assert "Traceback" not in unknown.stderr
+    option = run("demo", "--sed", "3")
+    assert option.returncode != 0 and "--sed" in option.stderr and "--seed" in option.stderr
+    kind = run("train", "SkillEmbed/PointMassTwoGoals-v0", "--embedding", "vmf")
+    assert kind.returncode != 0 and "bernoulli" in kind.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plots_draw_every_variant(tiny_records):
+    for figure, draw in plots.FIGURES.items():
+        drawn = draw(experiments.load_records(tiny_records, figure))
+        assert all(ax.lines for ax in drawn.axes)
