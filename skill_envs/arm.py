@@ -90,6 +90,20 @@ def _start(centre: Point, radius: float, yaw_noise: float) -> Callable[[np.rando
     return start
 
 
+def _describe_start(centre: Point, radius: float, yaw_noise: float) -> str:
+    """What `_start` draws, in words."""
+    x, y, z = (f"{value:g}" for value in centre)
+    place = f"at ({x}, {y}, {z}) m"
+    if radius:
+        place = f"at a uniform angle on a circle of radius {radius:g} m around ({x}, {y}) m, its centre {z} m high"
+    yaw = f"its yaw uniform within {yaw_noise:g} rad of 0" if yaw_noise else "its yaw 0"
+    return (
+        f"Everything is at rest. The block is {place}, {yaw}. The hand is over it, the finger tips {GRIP_DEPTH:g} m "
+        f"below its top. Each joint angle carries uniform noise of up to {JOINT_NOISE:g} rad, less what would move the "
+        "hand."
+    )
+
+
 def _observe(qpos: Float, qvel: Float, goal: Float) -> Float:
     return np.concatenate((qpos[:, :7], qvel[:, :7], qpos[:, 7:14], qvel[:, _BLOCK_VELOCITY], goal), axis=1)
 
@@ -133,11 +147,12 @@ def _task(
 ) -> Task:
     """A row of the table: ``block`` is the middle of the ring that the block starts on."""
     marker = (min(radius, 0.1), 0.001)
+    yaw_noise = 0.0 if "rail" in fixtures else YAW_NOISE
     ground = (goal[0], goal[1], max(goal[2], heights[0]) - HALF_BLOCK + 0.002)  # under the lowest block at the goal
     return Task(
         summary=summary,
         compile=lambda: scenes.manipulation(fixtures, block, ground, marker, camera, SPRING_STIFFNESS),
-        start=_start(block, ring, 0.0 if "rail" in fixtures else YAW_NOISE),
+        start=_start(block, ring, yaw_noise),
         observe=_observe,
         position=lambda qpos: qpos[:, _BLOCK],
         observation=OBSERVATION,
@@ -150,6 +165,7 @@ def _task(
         shaping_margin=0.3,
         light_shaping=light_shaping,
         after_step=after_step,
+        start_summary=_describe_start(block, ring, yaw_noise),
     )
 
 
