@@ -199,6 +199,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, config = self.policy, self.config
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
+        terms: dict[str, Tensor] = {}
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample_windows(
                 batch_size, config.window, config.segment, self._rng, self._vec_normalize_env

@@ -34,6 +34,7 @@ class SkillConfig:
         trace_embedding_ratio: whether c contains p(z|t) / b(z|t), as printed in equation 5.
         n_critics: critics whose minimum forms targets and policy gradient.
         target_period: updates between two copies of the critic to the target network.
+        z_gain: factor of the policy's first weights on z, so that different z act differently from the start.
         z_period: steps after which z is redrawn within an episode; None never redraws.
         max_grad_norm: the global gradient norm is clipped to this.
     """
@@ -55,6 +56,7 @@ class SkillConfig:
     trace_embedding_ratio: bool = False
     n_critics: int = 2
     target_period: int = 50
+    z_gain: float = 3.0
     z_period: int | None = None
     max_grad_norm: float = 10.0
 
@@ -75,7 +77,7 @@ class SkillConfig:
                 raise ValueError(f"{name}={(low, high)} is not valid; the first must be below the second")
         if self.z_period is not None and self.z_period < 1:
             raise ValueError(f"z_period={self.z_period} is not valid; choose None or at least 1")
-        for name in ("temperature", "embedding_mean_bound", "inference_clip", "max_grad_norm"):
+        for name in ("temperature", "embedding_mean_bound", "inference_clip", "z_gain", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} is not valid; choose a positive number")
 

@@ -64,8 +64,8 @@ def _point_mass(name: str, total_timesteps: int, **settings: Any) -> Run:
 
 FIGURES: dict[str, dict[str, Run]] = {
     "fig2": {
-        "with": _point_mass("TwoGoals", 260_000, inference_coef=0.05, embedding_entropy_coef=1.0),
-        "without": _point_mass("TwoGoals", 260_000, inference_coef=0.0, embedding_entropy_coef=1.0),
+        "with": _point_mass("TwoGoals", 300_000, inference_coef=0.1, embedding_entropy_coef=2.0),
+        "without": _point_mass("TwoGoals", 300_000, inference_coef=0.0, embedding_entropy_coef=2.0),
     },
     "fig3": {
         "bernoulli": _point_mass(
@@ -180,6 +180,8 @@ def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128, kep
     if policy.inference is not None:
         error = evaluate.inference_error(policy, rollouts)
         result["inference_error"] = np.round(error.mean(0), 4).tolist()  # (T,)
+        centre = np.array([rollouts.latent[rollouts.task == k].mean(0) for k in range(policy.n_tasks)])
+        result["embedding_spread"] = round(float(np.abs(rollouts.latent - centre[rollouts.task]).mean()), 4)
     rows = np.concatenate([np.flatnonzero(rollouts.task == k)[:kept] for k in range(policy.n_tasks)])
     result["trajectories"] = {
         "task": rollouts.task[rows].tolist(),

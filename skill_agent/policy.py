@@ -74,6 +74,8 @@ class SkillPolicy(BasePolicy):
 
         self.embedding = Embedding(self.family, self.n_tasks)
         self.actor = mlp([state_dim + z_dim, *arch["pi"], 2 * action_dim], activation_fn)
+        with torch.no_grad():
+            self.actor[0].weight[:, state_dim:] *= self.config.z_gain  # type: ignore[index, operator]
         self.inference: nn.Sequential | None = None
         if not isinstance(self.family, TaskId):
             inputs = action_dim + self.config.segment * state_dim
