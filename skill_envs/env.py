@@ -23,8 +23,8 @@ REWARD_TYPES = ("paper", "sparse", "shaped")
 AUTORESET_MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
 
 # What changes in an environment outside its physics, or was set by Gymnasium after its construction.
-_KEPT = ("task", "_fixed_task", "_elapsed", "_start_qpos", "_start_qvel", "_generators")
-_KEPT += ("_np_random", "_np_random_seed", "spec", "closed")
+_OWN = ("task", "_fixed_task", "_elapsed", "_start_qpos", "_start_qvel", "_generators")
+_KEPT = (*_OWN, "_np_random", "_np_random_seed", "spec", "closed")
 
 Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 import skill_envs
-from skill_envs import ENVIRONMENTS, TASKS, SkillEnv, SkillVectorEnv, arm
+from skill_envs import TASKS, SkillEnv, SkillVectorEnv, arm
 
 ARM_TASKS = list(arm.TASKS)
-ARM_IDS = [id_ for id_, environment in ENVIRONMENTS.items() if environment.tasks[0] in arm.TASKS]
 PRETRAIN = "SkillEmbed/PretrainAll-v0"
 
 HAND_ASIDE = np.array([-1.2, -1.18, 0.0, 2.18, 0.0, 0.57, 3.32])
