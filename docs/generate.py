@@ -1,12 +1,13 @@
 """Write the pages and pictures in docs/envs from the tables that define the environments.
 
 Nothing about an environment is typed here: what a page says is read from ENVIRONMENTS, TASKS, the
-compiled models, and the signature and docstring of the environment class.
+compiled models, the signature and docstring of the environment class, and the records of benchmarks.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,10 @@ from gymnasium import spaces
 from skill_envs import ENVIRONMENTS, TASKS, SkillEnv, SkillVectorEnv, Task, rewards
 
 FOLDER = Path(__file__).with_name("envs")
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 FRAME = 320  # [pixel]
+GAP = 8  # between the frames of a picture [pixel]
+COLUMNS = 4  # of a picture; more tasks than that fill two rows
 GENERATED = "<!-- Written by docs/generate.py (make docs). -->"
 
 
@@ -72,11 +76,61 @@ def _point(goal: tuple[float, ...]) -> str:
 
 
 def _tasks(tasks: tuple[str, ...]) -> str:
-    rows = [
-        (k, f"`{name}`", TASKS[name].summary, ", ".join(map(_point, TASKS[name].goals)), f"{TASKS[name].goal_radius:g}")
-        for k, name in enumerate(tasks)
-    ]
-    return _table(("task", "name", "what is asked", "goals [m]", "goal radius [m]"), rows)
+    header: tuple[str, ...] = ("task", "name", "what is asked", "goals [m]", "goal radius [m]")
+    heights = [TASKS[name].goal_heights for name in tasks]
+    rows: list[tuple[object, ...]] = []
+    for k, (name, height) in enumerate(zip(tasks, heights, strict=True)):
+        task = TASKS[name]
+        goals = ", ".join(_point(goal if height is None else goal[:2]) for goal in task.goals)
+        rows.append((k, f"`{name}`", task.summary, goals, f"{task.goal_radius:g}"))
+        if height is not None:
+            rows[-1] += (f"{height[0]:g} to {height[1]:g}",)
+    if heights[0] is not None:
+        header += ("goal heights [m]",)
+    return _table(header, rows)
+
+
+def _goal_region(tasks: tuple[str, ...]) -> str:
+    if TASKS[tasks[0]].goal_heights is None:
+        return "A goal region is a ball around its centre."
+    return (
+        "The goal region is an upright cylinder that the centre of the block must be in: around the goal (x, y), "
+        "of the goal radius, between the goal heights."
+    )
+
+
+def _light_shaping(tasks: tuple[str, ...]) -> str:
+    shaped = {name: TASKS[name].light_shaping for name in tasks if TASKS[name].light_shaping}
+    if not shaped:
+        return 'No shaping is added here: "paper" and "sparse" are the same.'
+    return (
+        'With "paper", ' + ", ".join(f"`{name}` adds {w:g} times the shaped reward" for name, w in shaped.items()) + "."
+    )
+
+
+def _difficulty(tasks: tuple[str, ...]) -> str:
+    """What benchmarks/random_success.py and benchmarks/demonstrations.py recorded, as a section."""
+    random, scripted = (
+        json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("random_success", "demonstrations")
+    )
+    if not set(tasks) <= set(random["tasks"]) & set(scripted["tasks"]):
+        return ""
+    rows = []
+    for name in tasks:
+        chance = random["tasks"][name]
+        rows.append((
+            f"`{name}`", f"{chance['last_step']:.1%}", f"{chance['any_step']:.1%}",
+            f"{scripted['tasks'][name]['successes']} of {scripted['resets']}",
+        ))  # fmt: skip
+    header = ("task", "random: in the goal region at the end", "random: at any step", "demonstration: at the end")
+    return f"""## Difficulty
+
+Success of uniform random actions over {random["episodes"]} episodes, and of `skill_envs.demonstrate`.
+
+{_table(header, rows)}
+
+"""
 
 
 def _channels(channels: tuple[tuple[str, float, float, str], ...]) -> str:
@@ -138,6 +192,8 @@ def page(env_id: str) -> str:
 
 {_tasks(environment.tasks)}
 
+{_goal_region(environment.tasks)}
+
 ## Action Space
 
 {_channels(first.action)}
@@ -157,6 +213,8 @@ Values outside the bounds are clipped.
 Shaped: {_first_paragraph(rewards.shaped)} The margin, the distance beyond the region at which it has fallen to \
 {rewards.shaped(np.array([1.0]), 0.0, 1.0)[0]:g}, is {", ".join(f"{m:g}" for m in margins)} m.
 
+{_light_shaping(environment.tasks)}
+
 `info["is_success"]` tells whether the goal region is reached at that step.
 
 ## Starting State
@@ -168,7 +226,7 @@ Shaped: {_first_paragraph(rewards.shaped)} The margin, the distance beyond the r
 An episode never terminates. It is truncated after {environment.horizon} steps ({seconds:g} s), or where the simulation
 diverges; `info["physics_error"]` is then true and the reward of that step 0.
 
-## Arguments
+{_difficulty(environment.tasks)}## Arguments
 
 {_arguments(env_id)}
 
@@ -201,14 +259,15 @@ def write_pages(folder: Path) -> None:
 
 
 def write_pictures(folder: Path) -> None:
-    """Write a picture of every environment into ``folder``: its tasks side by side."""
+    """Write a picture of every environment into ``folder``: its tasks side by side, or in two rows."""
     for env_id, environment in ENVIRONMENTS.items():
         count = len(environment.tasks)
         env = gymnasium.make_vec(env_id, num_envs=count, render_mode="rgb_array", width=FRAME, height=FRAME)
         env.reset(seed=0, options={"task": np.arange(count)})
-        gap = np.full((FRAME, 8, 3), 255, np.uint8)
-        parts = [part for frame in env.render() or () for part in (frame, gap)][:-1]
-        iio.imwrite(folder / f"{_file(env_id)}.png", np.hstack(parts))
+        columns = count if count <= COLUMNS else -(-count // 2)
+        frames = [np.pad(frame, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for frame in env.render() or ()]
+        rows = [np.hstack(frames[i : i + columns]) for i in range(0, count, columns)]
+        iio.imwrite(folder / f"{_file(env_id)}.png", np.vstack(rows)[:-GAP, :-GAP])
         env.close()
 
 

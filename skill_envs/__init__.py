@@ -9,16 +9,18 @@ choose_backend()  # before anything imports mujoco.Renderer, which reads MUJOCO_
 
 import gymnasium  # noqa: E402
 
-from skill_envs.env import SkillEnv, SkillVectorEnv  # noqa: E402
+from skill_envs.demonstrate import Demonstration, demonstrate  # noqa: E402
+from skill_envs.env import SkillVectorEnv  # noqa: E402
+from skill_envs.single import SkillEnv  # noqa: E402
 from skill_envs.tasks import ENVIRONMENTS, TASKS, Environment, Task  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["ENVIRONMENTS", "TASKS", "Environment", "SkillEnv", "SkillVectorEnv", "Task"]
+__all__ = ["ENVIRONMENTS", "TASKS", "Demonstration", "Environment", "SkillEnv", "SkillVectorEnv", "Task", "demonstrate"]
 
 for _id, _environment in ENVIRONMENTS.items():
     gymnasium.register(
         id=_id,
-        entry_point="skill_envs.env:SkillEnv",
+        entry_point="skill_envs.single:SkillEnv",
         vector_entry_point="skill_envs.env:SkillVectorEnv",
         max_episode_steps=_environment.horizon,
         kwargs={"tasks": _environment.tasks},

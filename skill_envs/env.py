@@ -1,4 +1,4 @@
-"""The environments: one batched implementation, of which the single env is the batch-of-one view."""
+"""The batched environment; `skill_envs.single` has its batch-of-one view."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import seeding
@@ -14,33 +13,24 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from skill_envs import checks
 from skill_envs.physics import Bool, Float, Int, Physics
 from skill_envs.render import RENDER_MODES, Renderer
-from skill_envs.tasks import TASKS, Channel
+from skill_envs.task import Channel
+from skill_envs.tasks import TASKS
 
-REWARD_TYPES = ("sparse", "shaped")
+REWARD_TYPES = ("paper", "sparse", "shaped")
 AUTORESET_MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+
+# What changes in an environment outside its physics, or was set by Gymnasium after its construction.
+_OWN = ("task", "_fixed_task", "_elapsed", "_start_qpos", "_start_qvel", "_generators")
+_KEPT = (*_OWN, "_np_random", "_np_random_seed", "spec", "closed")
 
 Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
 
 
 def _box(channels: tuple[Channel, ...]) -> spaces.Box:
     return spaces.Box(np.array([c.low for c in channels], np.float32), np.array([c.high for c in channels], np.float32))
-
-
-def _one_of(name: str, value: object, valid: Sequence[object]) -> None:
-    if value not in valid:
-        raise ValueError(f"{name}={value!r} is not valid; choose from {list(valid)}")
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name}={value!r} is not valid; choose at least 1")
-
-
-def _no_unknown(unknown: dict[str, Any], valid: Sequence[str]) -> None:
-    if unknown:
-        raise TypeError(f"unknown keyword arguments {sorted(unknown)}; valid ones are {list(valid)}")
 
 
 class SkillVectorEnv(VectorEnv[Any, Any, Any]):
@@ -66,7 +56,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         tasks: Sequence[str],
         num_envs: int = 1,
         *,
-        reward_type: str = "sparse",
+        reward_type: str = "paper",
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         render_mode: str | None = None,
@@ -80,7 +70,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         Args:
             tasks: names from `skill_envs.TASKS`; a name may occur more than once.
             num_envs: number of environments.
-            reward_type: "sparse" (1 per step in a goal region, else 0) or "shaped".
+            reward_type: "sparse" (1 per step in a goal region, else 0), "shaped" (smooth), or "paper"
+                (sparse; a little shaping is added in RailPush alone).
             max_episode_steps: control steps until truncation; None never truncates.
             autoreset_mode: SAME_STEP or DISABLED (see `gymnasium.vector.AutoresetMode`).
             render_mode: "rgb_array", "depth_array", "human" or None.
@@ -94,21 +85,32 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             ValueError: an invalid value; the message lists the valid ones.
         """
         valid = ("reward_type", "max_episode_steps", "autoreset_mode", "render_mode", "width", "height", "num_threads")
-        _no_unknown(unknown, valid)
+        checks.no_unknown(unknown, valid)
         if not tasks:
             raise ValueError(f"tasks={tasks!r} is not valid; choose at least one of {list(TASKS)}")
         for task in tasks:
-            _one_of("task", task, list(TASKS))
-        _one_of("reward_type", reward_type, REWARD_TYPES)
+            checks.one_of("task", task, list(TASKS))
+        checks.one_of("reward_type", reward_type, REWARD_TYPES)
         if render_mode is not None:
-            _one_of("render_mode", render_mode, RENDER_MODES)
+            checks.one_of("render_mode", render_mode, RENDER_MODES)
         for name, value in (("num_envs", num_envs), ("width", width), ("height", height)):
-            _at_least_one(name, value)
+            checks.at_least_one(name, value)
         if max_episode_steps is not None:
-            _at_least_one("max_episode_steps", max_episode_steps)
+            checks.at_least_one("max_episode_steps", max_episode_steps)
         autoreset_mode = AutoresetMode(autoreset_mode)
-        _one_of("autoreset_mode", autoreset_mode, AUTORESET_MODES)
+        checks.one_of("autoreset_mode", autoreset_mode, AUTORESET_MODES)
 
+        self._arguments = {
+            "tasks": tuple(tasks),
+            "num_envs": num_envs,
+            "reward_type": reward_type,
+            "max_episode_steps": max_episode_steps,
+            "autoreset_mode": autoreset_mode,
+            "render_mode": render_mode,
+            "width": width,
+            "height": height,
+            "num_threads": num_threads,
+        }
         self.tasks = tuple(TASKS[task] for task in tasks)
         self.num_envs = num_envs
         self.reward_type = reward_type
@@ -128,10 +130,12 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._low, self._high = box.low, box.high
+        self._goals = np.array([task.goals[0] for task in self.tasks])
 
         self.task: Int = np.zeros(num_envs, np.int64)
         self._fixed_task: Int | None = None
         self._elapsed: Int = np.zeros(num_envs, np.int64)
+        self._start_qpos, self._start_qvel = self.physics.qpos.copy(), self.physics.qvel.copy()
         self._generators: list[np.random.Generator] = []
         self._renderer: Renderer | None = None
         self._renderer_size = (width, height)
@@ -161,11 +165,13 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, np.bool_)))
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise ValueError(f"reset_mask must be ({self.num_envs},) bool, got {mask.shape} {mask.dtype}")
-        self._fixed_task = self._check_task(options["task"]) if "task" in options else None
+        self._fixed_task = (
+            checks.task_indices(options["task"], len(self.tasks), self.num_envs) if "task" in options else None
+        )
         self._begin(np.flatnonzero(mask))
         if self.render_mode == "human":
             self.render()
-        return self._observe(), self._info(self._distance())
+        return self._observe(), self._info(self._outside())
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, Float, Bool, Bool, dict[str, Any]]:
         """Advance every environment by one control step.
@@ -182,17 +188,20 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: actions of the wrong shape, or not finite.
         """
-        self.physics.ctrl[:] = np.clip(self._check_actions(actions), -1.0, 1.0)
+        self.physics.ctrl[:] = np.clip(checks.finite_actions(actions, self.physics.ctrl.shape), -1.0, 1.0)
         diverged = self.physics.step()
         if diverged.any():
             self._restore(np.flatnonzero(diverged))
+        for k, rows in self._rows_by_task():
+            if (after_step := self.tasks[k].after_step) is not None:
+                self.physics.eq_active[rows] = after_step(self.physics.qpos[rows], self.physics.eq_active[rows])
         self._elapsed += 1
 
-        observation, distance = self._observe(), self._distance()
+        observation, outside = self._observe(), self._outside()
         reward = np.empty(self.num_envs)
         for k, rows in self._rows_by_task():
-            reward[rows] = self.tasks[k].reward(distance[rows], self.reward_type)
-        info = self._info(distance)
+            reward[rows] = self.tasks[k].reward(outside[rows], self.reward_type)
+        info = self._info(outside)
         truncated = diverged.copy()
         if self.max_episode_steps is not None:
             truncated |= self._elapsed >= self.max_episode_steps
@@ -221,6 +230,17 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             self._renderer.close()
             self._renderer = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs: the arguments and the state; models and renderer are built anew."""
+        kept = {name: self.__dict__[name] for name in _KEPT if name in self.__dict__}
+        return {"arguments": self._arguments, "physics": self.physics.state(), "kept": kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Rebuild a pickled or deep-copied environment, which goes on bit-identically."""
+        SkillVectorEnv.__init__(self, **state["arguments"])
+        self.physics.set_state(state["physics"])
+        self.__dict__.update(state["kept"])
+
     # ------------------------------------------------------------------------------------------
 
     def _seed(self, seed: int | Sequence[int | None] | None) -> None:
@@ -234,24 +254,6 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self._generators = [seeding.np_random(s)[0] for s in seeds]
         self._np_random, self._np_random_seed = self._generators[0], seeds[0]
 
-    def _check_task(self, task: Any) -> Int:
-        index = np.asarray(task)
-        in_range = index.dtype.kind in "iu" and ((index >= 0) & (index < len(self.tasks))).all()
-        if index.shape not in ((), (self.num_envs,)) or not in_range:
-            raise ValueError(
-                f"options['task']={task!r} is not valid; choose an integer from 0 to {len(self.tasks) - 1}, "
-                f"or {self.num_envs} of them"
-            )
-        return np.broadcast_to(index, self.num_envs).astype(np.int64)
-
-    def _check_actions(self, actions: Any) -> Float:
-        array = np.asarray(actions, np.float64)
-        if array.shape != self.action_space.shape:
-            raise ValueError(f"action of shape {array.shape} is not valid; the shape is {self.action_space.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"action {array[~np.isfinite(array).all(axis=1)][0]} is not finite")
-        return array
-
     def _begin(self, ids: Int) -> None:
         """Draw a task and a start state for the environments ``ids``."""
         for i in ids:
@@ -262,12 +264,12 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         for i in ids:
             self.physics.qpos[i], self.physics.qvel[i] = self.tasks[self.task[i]].start(self._generators[i])
         self._elapsed[ids] = 0
-        self._last_good = (self.physics.qpos.copy(), self.physics.qvel.copy())
+        self._start_qpos[ids], self._start_qvel[ids] = self.physics.qpos[ids], self.physics.qvel[ids]
 
     def _restore(self, ids: Int) -> None:
         """Show finite numbers where a simulation diverged: the state its episode started from."""
         self.physics.reset(ids)
-        self.physics.qpos[ids], self.physics.qvel[ids] = self._last_good[0][ids], self._last_good[1][ids]
+        self.physics.qpos[ids], self.physics.qvel[ids] = self._start_qpos[ids], self._start_qvel[ids]
 
     def _rows_by_task(self) -> list[tuple[int, Any]]:
         if len(self.tasks) == 1:
@@ -275,19 +277,18 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         return [(int(k), np.flatnonzero(self.task == k)) for k in np.unique(self.task)]
 
     def _observe(self) -> Observation:
-        observed = self.tasks[0].observe(self.physics.qpos, self.physics.qvel)
+        observed = self.tasks[0].observe(self.physics.qpos, self.physics.qvel, self._goals[self.task])
         observation = np.clip(observed.astype(np.float32), self._low, self._high)
         return observation if len(self.tasks) == 1 else {"observation": observation, "task": self.task.copy()}
 
-    def _distance(self) -> Float:
-        distance = np.empty(self.num_envs)
+    def _outside(self) -> Float:
+        outside = np.empty(self.num_envs)
         for k, rows in self._rows_by_task():
-            distance[rows] = self.tasks[k].distance(self.physics.qpos[rows])
-        return distance
+            outside[rows] = self.tasks[k].outside(self.physics.qpos[rows])
+        return outside
 
-    def _info(self, distance: Float) -> dict[str, Any]:
-        radius = np.array([task.goal_radius for task in self.tasks])[self.task]
-        return {"is_success": distance <= radius, "_is_success": np.ones(self.num_envs, np.bool_)}
+    def _info(self, outside: Float) -> dict[str, Any]:
+        return {"is_success": outside <= 0.0, "_is_success": np.ones(self.num_envs, np.bool_)}
 
     def _autoreset(
         self, done: Bool, observation: Observation, info: dict[str, Any]
@@ -295,12 +296,12 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         """Start new episodes where ``done``; keep the old ones' last step as Gymnasium does."""
         final_obs = np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(done):
-            final_obs[i] = _row(observation, int(i))
+            final_obs[i] = row(observation, int(i))
         final_info = {key: (done & value if key.startswith("_") else value) for key, value in info.items()}
         self._begin(np.flatnonzero(done))
         info = {
             **{k: v for k, v in info.items() if "physics_error" not in k},
-            **self._info(self._distance()),
+            **self._info(self._outside()),
             "final_obs": final_obs,
             "_final_obs": done.copy(),
             "final_info": final_info,
@@ -309,83 +310,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         return self._observe(), info
 
 
-def _row(observation: Observation, i: int) -> Any:
+def row(observation: Observation, i: int) -> Any:
     """Observation of environment ``i`` as its single observation space has it."""
     if isinstance(observation, dict):
         return {"observation": observation["observation"][i].copy(), "task": observation["task"][i]}
     return observation[i].copy()
-
-
-class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
-    """The single environment: a `SkillVectorEnv` of one, without its time limit and autoreset.
-
-    ``gymnasium.make`` adds the time limit (`gymnasium.wrappers.TimeLimit`).
-    """
-
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012
-
-    def __init__(self, tasks: Sequence[str], **kwargs: Any) -> None:
-        """Take the arguments of `SkillVectorEnv`, less those about batches.
-
-        Args:
-            tasks: names from `skill_envs.TASKS`.
-            **kwargs: reward_type, render_mode, width, height.
-
-        Raises:
-            TypeError: an unknown keyword argument.
-            ValueError: an invalid value; the message lists the valid ones.
-        """
-        valid = ("reward_type", "render_mode", "width", "height")
-        _no_unknown({k: v for k, v in kwargs.items() if k not in valid}, valid)
-        self.batch = SkillVectorEnv(tasks, 1, autoreset_mode=AutoresetMode.DISABLED, num_threads=1, **kwargs)
-        self.metadata = {k: v for k, v in self.batch.metadata.items() if k != "autoreset_mode"}
-        self.observation_space = self.batch.single_observation_space
-        self.action_space = self.batch.single_action_space
-        self.render_mode = self.batch.render_mode
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start a new episode; ``options={"task": k}`` fixes its task.
-
-        Raises:
-            KeyError: an unknown option.
-            ValueError: a task out of range.
-        """
-        super().reset(seed=seed)
-        self.batch._generators = [self.np_random]
-        observation, info = self.batch.reset(options=options)
-        return _row(observation, 0), self._single(info)
-
-    def step(self, action: NDArray[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Advance by one control step; see `SkillVectorEnv.step`.
-
-        Raises:
-            ValueError: an action of the wrong shape, or not finite.
-        """
-        action = np.asarray(action)
-        if action.shape != self.action_space.shape:
-            raise ValueError(f"action of shape {action.shape} is not valid; the shape is {self.action_space.shape}")
-        observation, reward, terminated, truncated, info = self.batch.step(action[None])
-        return _row(observation, 0), float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._single(info)
-
-    def render(self) -> Any:
-        """Draw the scene; see `skill_envs.render.Renderer.frame`."""
-        frames = self.batch.render()
-        return None if frames is None else frames[0]
-
-    def close(self) -> None:
-        """Free the renderer; may be called more than once."""
-        self.batch.close()
-
-    @property
-    def model(self) -> mujoco.MjModel:
-        """The model of the current task; a copy, edits do not reach the simulation."""
-        return self.batch.physics.write_model(0)
-
-    @property
-    def data(self) -> mujoco.MjData:
-        """The current state, after ``mj_forward``; a copy, edits do not reach the simulation."""
-        return self.batch.physics.write_data(0)
-
-    @staticmethod
-    def _single(info: dict[str, Any]) -> dict[str, Any]:
-        return {key: bool(value[0]) for key, value in info.items() if not key.startswith("_")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -19,6 +20,12 @@ _DIVERGED = [
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
     int(mujoco.mjtWarning.mjWARN_BADQACC),
 ]
+# MuJoCo reports a simulation's first warning of a kind, to the terminal and MUJOCO_LOG.TXT; this count makes it
+# a later one. A divergence resets the count to a small number.
+_REPORTED = 1000
+
+# All that a simulation of these models remembers from one control step to the next.
+_STATE = ("time", "qpos", "qvel", "ctrl", "qacc_warmstart", "eq_active")
 
 
 class Physics:
@@ -28,6 +35,7 @@ class Physics:
         qpos: live view of the generalised positions, (num_envs, nq), in m and rad.
         qvel: live view of the generalised velocities, (num_envs, nv), in m/s and rad/s.
         ctrl: live view of the controls, (num_envs, nu).
+        eq_active: live view of the equality constraints' switches, (num_envs, neq), 0 or 1.
     """
 
     def __init__(self, models: Sequence[mujoco.MjModel], num_envs: int, substeps: int, num_threads: int = 0) -> None:
@@ -46,6 +54,7 @@ class Physics:
         self.qpos: Float = self._batch.bind("qpos")
         self.qvel: Float = self._batch.bind("qvel")
         self.ctrl: Float = self._batch.bind("ctrl")
+        self.eq_active: Float = self._batch.bind("eq_active")
 
     def assign(self, model_index: Int) -> None:
         """Run simulation ``i`` on ``models[model_index[i]]``; ``model_index`` is (num_envs,)."""
@@ -57,6 +66,16 @@ class Physics:
         """Put the simulations ``ids`` into their models' default state."""
         self._batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """A copy of every simulation's model index and state."""
+        return {"model": self._assigned.copy(), **{name: self._batch.bind(name).copy() for name in _STATE}}
+
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from what `state` returned, for as many simulations of the same models."""
+        self.assign(state["model"])
+        for name in _STATE:
+            self._batch.bind(name)[:] = state[name]
+
     def step(self) -> Bool:
         """Advance every simulation by one control step.
 
@@ -64,13 +83,13 @@ class Physics:
             (num_envs,) True where the simulation diverged: its state is then meaningless until
             the next reset, and the other simulations are unaffected.
         """
-        before = self._batch.warning[:, _DIVERGED, 1].sum(axis=1)
+        self._batch.warning[:, _DIVERGED, 1] = _REPORTED
         failed = np.zeros(len(self.qpos), np.bool_)
         try:
             self._batch.step(nstep=self.substeps)
         except SimulationError as error:
             failed[error.ids] = True
-        failed |= self._batch.warning[:, _DIVERGED, 1].sum(axis=1) > before
+        failed |= (self._batch.warning[:, _DIVERGED, 1] != _REPORTED).any(axis=1)
         return failed
 
     def write_model(self, sim: int, model: mujoco.MjModel | None = None) -> mujoco.MjModel:
@@ -80,5 +99,7 @@ class Physics:
     def write_data(self, sim: int, data: mujoco.MjData | None = None) -> mujoco.MjData:
         """Copy simulation ``sim``'s state into ``data``, or into a new one, and run forward."""
         data = self._batch.get_data(sim, data)
+        for kind in _DIVERGED:
+            data.warning[kind].number = 0
         mujoco.mj_forward(self.models[self._assigned[sim]], data)
         return data

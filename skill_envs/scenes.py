@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import mujoco
+import numpy as np
+from numpy.typing import NDArray
 
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries the assets inside the package; an editable install keeps them beside it.
@@ -45,3 +48,100 @@ def point_mass(goals: tuple[tuple[float, float], ...], goal_radius: float) -> mu
         else:
             disc.rgba[3] = 0.0
     return spec.compile()
+
+
+# The manipulation scene ------------------------------------------------------------------------
+
+CENTRE = np.array([0.62, 0.0, 0.0])  # middle of the workspace, the arm's base being the origin [m]
+TABLE_HEIGHT = 0.10  # [m]
+HALF_BLOCK = 0.04  # [m]
+# Fixtures with a place in the scene; a task switches some of them on.
+# A contact bit that no geom responds to; 0 would drop the geom from MuJoCo's bounding volumes and change their size.
+_NOTHING = 1 << 8
+_FAR_BELOW = 10.0  # where fixtures that are off are kept: bounding volumes then rule them out at once [m]
+_HIDDEN = 4  # a group that is not drawn
+FIXTURES = ("container", "wall", "l_wall", "table", "rail", "spring")
+
+
+class Camera(NamedTuple):
+    """Where a task is looked at from."""
+
+    position: tuple[float, float, float]  # [m]
+    target: tuple[float, float, float]  # [m]
+
+
+def manipulation(
+    fixtures: tuple[str, ...],
+    block: tuple[float, float, float],
+    goal: tuple[float, float, float],
+    goal_size: tuple[float, float],
+    camera: Camera,
+    spring_stiffness: float = 0.0,
+) -> mujoco.MjModel:
+    """The arm, the block and every fixture, those not in ``fixtures`` switched off.
+
+    All calls give models of equal sizes, so that one batch can run them together: a fixture that
+    is off has no contacts, no stiffness, no active constraint, and is invisible.
+
+    Args:
+        fixtures: names from `FIXTURES`.
+        block: the block's default position; the spring's anchor is below it, the rail beside it [m].
+        goal: the goal's position [m].
+        goal_size: radius and half-height of the goal's marker [m].
+        camera: the view.
+        spring_stiffness: of the spring, if it is on [N/m].
+
+    Raises:
+        ValueError: an unknown fixture.
+    """
+    if unknown := set(fixtures) - set(FIXTURES):
+        raise ValueError(f"unknown fixtures {sorted(unknown)}; valid names: {list(FIXTURES)}")
+    scene = load("arena")
+    arm = load("arm")
+    arm.attach(load("hand"), prefix="hand/", site=arm.site("flange"))
+    scene.attach(arm, prefix="arm/", frame=scene.worldbody.add_frame())
+    scene.attach(load("block"), prefix="block/", frame=scene.worldbody.add_frame(pos=block))
+    places = {"rail": (block[0], block[1], 0.0)}
+    for name in ("container", "wall", "l_wall", "table", "rail"):
+        part = load(name)
+        place = np.array(places.get(name, CENTRE))
+        if name not in fixtures:
+            _switch_off(part)
+            place[2] -= _FAR_BELOW
+        scene.attach(part, prefix=f"{name}/", frame=scene.worldbody.add_frame(pos=place))
+
+    weld = scene.add_equality(name="rail", type=mujoco.mjtEq.mjEQ_WELD, active="rail" in fixtures)
+    weld.objtype, weld.name1, weld.name2 = mujoco.mjtObj.mjOBJ_BODY, "rail/carriage", "block/block"
+    weld.data[:] = 0.0  # a zero quaternion: keep the relative pose of the default state
+    weld.data[10] = 1.0  # torque scale
+
+    spring_on = "spring" in fixtures
+    spring = scene.add_tendon(name="spring", stiffness=[spring_stiffness * spring_on, 0, 0], width=0.006)
+    spring.springlength = [0.0, HALF_BLOCK]
+    spring.material, spring.group = "spring", 0 if spring_on else _HIDDEN
+    anchor, marker, view = scene.site("anchor"), scene.site("goal"), scene.camera("scene")
+    anchor.pos[:2], anchor.rgba[3] = block[:2], float(spring_on)
+    spring.wrap_site("anchor")
+    spring.wrap_site("block/block")
+
+    marker.pos, marker.size[:2] = goal, goal_size
+    view.pos, view.quat = camera.position, _look_at(camera)
+    return scene.compile()
+
+
+def _switch_off(part: mujoco.MjSpec) -> None:
+    for geom in part.geoms:
+        if geom.contype:
+            geom.contype = _NOTHING
+        geom.material, geom.rgba = "", (0, 0, 0, 0)
+
+
+def _look_at(camera: Camera) -> NDArray[np.float64]:
+    """Quaternion of a camera at ``position`` that looks at ``target``, upright."""
+    back = np.subtract(camera.position, camera.target, dtype=np.float64)
+    back /= np.linalg.norm(back)
+    right = np.cross([0.0, 0.0, 1.0], back)
+    right /= np.linalg.norm(right)
+    quat = np.empty(4)
+    mujoco.mju_mat2Quat(quat, np.stack((right, np.cross(back, right), back), axis=1).ravel())
+    return quat

@@ -1,117 +1,15 @@
-"""The tasks: what differs between two environments of the suite, in one table."""
+"""The tables: every task by name, and the tasks that each registered id draws from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import mujoco
-import numpy as np
-from numpy.typing import NDArray
+from skill_envs import arm, point_mass
+from skill_envs.task import Channel, Task
 
-from skill_envs import rewards, scenes
+__all__ = ["ENVIRONMENTS", "TASKS", "Channel", "Environment", "Task"]
 
-Float = NDArray[np.float64]
-
-
-class Channel(NamedTuple):
-    """One entry of an observation or action vector."""
-
-    meaning: str
-    low: float
-    high: float
-    unit: str
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task: a scene, where an episode starts, what is seen, and where the goal is.
-
-    Attributes:
-        summary: one sentence for the documentation.
-        compile: builds the MuJoCo model; all tasks of one environment give equal sizes.
-        start: draws (qpos, qvel) at the start of an episode from the given generator.
-        observe: (qpos, qvel) of n simulations to observations (n, len(observation)).
-        position: (qpos) of n simulations to the (n, d) positions that the goals are about [m].
-        observation: what each entry of the observation means, with its bounds.
-        action: what each entry of the action means, with its bounds.
-        goals: (g, d) centres of the goal regions [m]; any of them counts.
-        goal_radius: radius of each goal region [m].
-        horizon: control steps after which an episode is truncated.
-        substeps: physics steps per control step.
-        shaping_margin: see `skill_envs.rewards.shaped` [m].
-        start_summary: what ``start`` draws, in words, for the documentation.
-    """
-
-    summary: str
-    compile: Callable[[], mujoco.MjModel]
-    start: Callable[[np.random.Generator], tuple[Float, Float]]
-    observe: Callable[[Float, Float], Float]
-    position: Callable[[Float], Float]
-    observation: tuple[Channel, ...]
-    action: tuple[Channel, ...]
-    goals: tuple[tuple[float, ...], ...]
-    goal_radius: float
-    horizon: int
-    substeps: int
-    shaping_margin: float = 1.0
-    start_summary: str = ""
-
-    def distance(self, qpos: Float) -> Float:
-        """(n,) distances to the nearest goal's centre [m]."""
-        return rewards.goal_distance(self.position(qpos), np.asarray(self.goals))
-
-    def reward(self, distance: Float, reward_type: str) -> Float:
-        """(n,) rewards of one control step: 1 in a goal region, else 0 (sparse) or shaped."""
-        if reward_type == "sparse":
-            return (distance <= self.goal_radius).astype(np.float64)
-        return rewards.shaped(distance, self.goal_radius, self.shaping_margin)
-
-
-# Point mass (paper, section 7.1): goals at distance 1 m, sparse rewards ------------------------
-
-_LEFT, _RIGHT, _UP, _DOWN = (-1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, -1.0)
-_POINT_MASS_OBSERVATION = (
-    Channel("x position of the mass", -2.0, 2.0, "m"),
-    Channel("y position of the mass", -2.0, 2.0, "m"),
-    Channel("x velocity of the mass", -3.0, 3.0, "m/s"),
-    Channel("y velocity of the mass", -3.0, 3.0, "m/s"),
-)
-_POINT_MASS_ACTION = (
-    Channel("force along x, in units of 10 N", -1.0, 1.0, "10 N"),
-    Channel("force along y, in units of 10 N", -1.0, 1.0, "10 N"),
-)
-_GOAL_RADIUS = 0.3  # [m]
-_START_HALF_WIDTH = 0.1  # [m]
-
-
-def _point_mass(summary: str, *goals: tuple[float, float]) -> Task:
-    return Task(
-        summary=summary,
-        compile=lambda: scenes.point_mass(goals, _GOAL_RADIUS),
-        start=lambda rng: (rng.uniform(-_START_HALF_WIDTH, _START_HALF_WIDTH, 2), np.zeros(2)),
-        observe=lambda qpos, qvel: np.concatenate((qpos, qvel), axis=1),
-        position=lambda qpos: qpos,
-        observation=_POINT_MASS_OBSERVATION,
-        action=_POINT_MASS_ACTION,
-        goals=goals,
-        goal_radius=_GOAL_RADIUS,
-        horizon=50,
-        substeps=5,
-        start_summary=f"The mass is at rest, each of its coordinates uniform within {_START_HALF_WIDTH} m of 0.",
-    )
-
-
-TASKS: dict[str, Task] = {
-    "PointMassLeft": _point_mass("Reach the goal on the left and stay in it.", _LEFT),
-    "PointMassRight": _point_mass("Reach the goal on the right and stay in it.", _RIGHT),
-    "PointMassUp": _point_mass("Reach the upper goal and stay in it.", _UP),
-    "PointMassAny": _point_mass("Reach any of four goals and stay in it.", _LEFT, _RIGHT, _UP, _DOWN),
-}
-
-
-# Environments: id -> the tasks an episode is drawn from ----------------------------------------
+TASKS: dict[str, Task] = {**point_mass.TASKS, **arm.TASKS}
 
 
 @dataclass(frozen=True)
@@ -128,6 +26,8 @@ class Environment:
         return max(TASKS[task].horizon for task in self.tasks)
 
 
+_SPRING_WALL, _L_WALL, _RAIL_PUSH = ("Spring", "Wall"), ("Push", "Lift"), ("RailLift", "TablePush")
+
 ENVIRONMENTS: dict[str, Environment] = {
     "SkillEmbed/PointMassTwoGoals-v0": Environment(
         ("PointMassLeft", "PointMassRight"),
@@ -143,5 +43,21 @@ ENVIRONMENTS: dict[str, Environment] = {
         ("PointMassRight", "PointMassUp", "PointMassRight", "PointMassLeft"),
         "Four tasks, of which the first and the third are the same.",
         "section 7.1, figure 3, right",
+    ),
+    **{
+        f"SkillEmbed/{name}-v0": Environment((name,), TASKS[name].summary, "section 7.2, figure 4")
+        for name in arm.TASKS
+    },
+    "SkillEmbed/SpringWallPretrain-v0": Environment(
+        _SPRING_WALL, "Bring a block on a spring to a goal, or a free block around a wall.", "section 7.2, spring-wall"
+    ),
+    "SkillEmbed/LWallPretrain-v0": Environment(
+        _L_WALL, "Push a block to the centre, or lift it.", "section 7.2, L-wall"
+    ),
+    "SkillEmbed/RailPushPretrain-v0": Environment(
+        _RAIL_PUSH, "Raise a block on a rail, or push one to the centre of a table.", "section 7.2, rail-push"
+    ),
+    "SkillEmbed/PretrainAll-v0": Environment(
+        _SPRING_WALL + _L_WALL + _RAIL_PUSH, "All six pre-training tasks.", "section 7.2, figure 5"
     ),
 }

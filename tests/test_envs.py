@@ -15,6 +15,7 @@ IDS = list(ENVIRONMENTS)
 MULTI_TASK_IDS = [i for i in IDS if len(ENVIRONMENTS[i].tasks) > 1]
 POINT_MASS_IDS = [i for i in IDS if "PointMass" in i]
 TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
+LONG_RUN_IDS = [TWO_GOALS, "SkillEmbed/LWall-v0", "SkillEmbed/RailPush-v0", "SkillEmbed/PretrainAll-v0"]
 every_id = pytest.mark.parametrize("env_id", IDS)
 multi_task_id = pytest.mark.parametrize("env_id", MULTI_TASK_IDS)
 point_mass_id = pytest.mark.parametrize("env_id", POINT_MASS_IDS)
@@ -66,10 +67,12 @@ def test_stable_baselines3_checker_accepts(env_id):
 # One code path ---------------------------------------------------------------------------------
 
 
-@every_id
-@pytest.mark.parametrize("reward_type", ["sparse", "shaped"])
-def test_single_equals_batch_bit_for_bit(env_id, reward_type):
-    n, steps, seed = 3, 1000, 11
+@pytest.mark.parametrize("reward_type", ["paper", "shaped"])
+@pytest.mark.parametrize(
+    ("env_id", "steps"), [(i, 1000 if i in LONG_RUN_IDS else 2 * ENVIRONMENTS[i].horizon + 10) for i in IDS]
+)
+def test_single_equals_batch_bit_for_bit(env_id, steps, reward_type):
+    n, seed = 3, 11
     batch = gymnasium.make_vec(env_id, num_envs=n, reward_type=reward_type)
     singles = [gymnasium.make(env_id, reward_type=reward_type) for _ in range(n)]
     observations, infos = batch.reset(seed=seed)
@@ -271,7 +274,7 @@ def test_unknown_keyword_is_named(make):
 @pytest.mark.parametrize(
     ("argument", "value", "valid"),
     [
-        ("reward_type", "dense", "sparse.*shaped"),
+        ("reward_type", "dense", "paper.*sparse.*shaped"),
         ("render_mode", "ascii", "rgb_array.*depth_array.*human"),
         ("autoreset_mode", AutoresetMode.NEXT_STEP, "SameStep.*Disabled"),
         ("num_envs", 0, "at least 1"),
@@ -311,7 +314,8 @@ def test_sparse_reward_and_success_follow_the_geometry(env_id):
     n = 600
     env = gymnasium.make_vec(env_id, num_envs=n, max_episode_steps=None)
     env.reset(seed=0)
-    positions = np.random.default_rng(0).uniform(-1.5, 1.5, (n, 2))
+    positions = np.random.default_rng(0).uniform(-1.3, 1.3, (n, 2))
+    positions *= np.minimum(1.0, 1.19 / np.linalg.norm(positions, axis=1, keepdims=True))  # within the arena
     observation, reward, _, _, info = place(env, positions)
     assert np.array_equal(env.physics.qpos, positions)  # no force, no motion
     inside = np.zeros(n, bool)
@@ -339,13 +343,23 @@ def test_shaped_reward_is_one_inside_and_falls_outside():
     n = 40
     env = SkillVectorEnv(["PointMassLeft"], n, reward_type="shaped")
     env.reset(seed=0)
-    distance = np.linspace(0.0, 2.4, n)
+    distance = np.linspace(0.0, 2.1, n)
     _, reward, _, _, info = place(env, task.goals[0] + distance[:, None] * [1.0, 0.0])
     assert (reward[info["is_success"]] == 1.0).all()
     outside = reward[~info["is_success"]]
     assert (np.diff(outside) < 0).all() and outside.max() < 1.0 and outside.min() > 0.0
     at_margin = rewards.shaped(np.array([0.3 + 0.5]), radius=0.3, margin=0.5)
     assert at_margin == pytest.approx(0.1)
+
+
+@point_mass_id
+def test_rewards_are_sparse_by_default(env_id):
+    default, sparse = (
+        gymnasium.make_vec(env_id, num_envs=3),
+        gymnasium.make_vec(env_id, num_envs=3, reward_type="sparse"),
+    )
+    actions = actions_for(default, 120)
+    assert all(equal(a, b) for a, b in zip(rollout(default, actions), rollout(sparse, actions), strict=True))
 
 
 @every_id
@@ -420,9 +434,9 @@ def test_close_twice(env_id):
 
 @every_id
 @pytest.mark.parametrize("poke", [("qvel", np.nan), ("qvel", 1e12), ("qpos", np.inf)])
-def test_divergence_ends_only_that_episode(env_id, poke, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # MuJoCo logs the warning into the working directory
-    horizon = 20
+def test_divergence_ends_only_that_episode(env_id, poke, monkeypatch, tmp_path, capfd):
+    monkeypatch.chdir(tmp_path)
+    horizon = 10
     # Shaped, so that the reward would not be 0 of itself.
     kwargs = {"num_envs": 3, "max_episode_steps": horizon, "reward_type": "shaped"}
     env, twin = (gymnasium.make_vec(env_id, **kwargs) for _ in range(2))
@@ -446,10 +460,25 @@ def test_divergence_ends_only_that_episode(env_id, poke, monkeypatch, tmp_path):
             assert reward[1] == 0.0 and not truncated[[0, 2]].any()
         else:
             assert "physics_error" not in info and "physics_error" not in info.get("final_info", {})
+    assert not list(tmp_path.iterdir()) and not capfd.readouterr().out  # where MuJoCo would log it
 
 
-def test_divergence_in_the_single_env(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+@every_id
+def test_divergence_shows_the_start_of_that_episode(env_id):
+    env = gymnasium.make_vec(env_id, num_envs=3, autoreset_mode=AutoresetMode.DISABLED)
+    start, _ = env.reset(seed=0)
+    for action in actions_for(env, 4):
+        env.step(action)
+    env.reset(options={"reset_mask": np.array([False, False, True])})  # must not renew the others' starts
+    for _ in range(2):  # a simulation may diverge more than once
+        env.physics.qvel[1] = np.nan
+        observation, _, _, truncated, info = env.step(np.zeros(env.action_space.shape))
+        assert truncated.tolist() == info["physics_error"].tolist() == [False, True, False]
+        expected, shown = row(start, 1), row(observation, 1)
+        assert equal(shown, expected)
+
+
+def test_divergence_in_the_single_env():
     env = gymnasium.make(TWO_GOALS)
     start, _ = env.reset(seed=0)
     env.step(np.ones(2))

@@ -77,7 +77,8 @@ def test_depth_frames(env_id, make):
 def test_mass_is_drawn_where_it_is_and_nearer_than_the_floor(make):
     env = make(TWO_GOALS, render_mode="rgb_array")
     depth = make(TWO_GOALS, render_mode="depth_array")
-    metre = 120 / 2 / (4.4 * np.tan(np.deg2rad(22.5)))  # [pixel], on the floor
+    height = env.unwrapped.model.camera("scene").pos[2]
+    metre = 120 / 2 / (height * np.tan(np.deg2rad(22.5)))  # [pixel], on the floor
     for x, y in ((0.7, -0.4), (-0.5, 0.9)):
         for e in (env, depth):
             e.reset(seed=0)

@@ -1,0 +1,185 @@
+"""Speed and memory of the batched environment against the alternatives: prints a table, writes envs.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+import skill_envs
+from skill_envs import ENVIRONMENTS, SkillVectorEnv
+
+BATCH = 64
+
+
+def rate(step: Callable[[], Any], steps_per_call: int, seconds: float) -> float:
+    """Control steps per second of a callable that does ``steps_per_call`` of them."""
+    for _ in range(3):
+        step()
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        step()
+        calls += 1
+    return calls * steps_per_call / (time.perf_counter() - start)
+
+
+def vector_rate(env: Any, num_envs: int, seconds: float) -> float:
+    """Control steps per second of a Gymnasium vector env under random actions; closes it."""
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (200, num_envs, 7)).astype(np.float32)
+    i = iter(range(10**9))
+    result = rate(lambda: env.step(actions[next(i) % 200]), num_envs, seconds)
+    env.close()
+    return result
+
+
+def sb3_rate(env: Any, num_envs: int, seconds: float) -> float:
+    """The same for a Stable-Baselines3 vector env."""
+    env.seed(0)
+    env.reset()
+    actions = np.random.default_rng(0).uniform(-1, 1, (200, num_envs, 7)).astype(np.float32)
+    i = iter(range(10**9))
+    result = rate(lambda: env.step(actions[next(i) % 200]), num_envs, seconds)
+    env.close()
+    return result
+
+
+def batched(id_: str, num_threads: int) -> Any:
+    """The batched environment."""
+    return gymnasium.make_vec(id_, num_envs=BATCH, num_threads=num_threads)
+
+
+def bare_loop_rate(id_: str, seconds: float) -> float:
+    """Control steps per second of one thread calling mj_step on the same models, starts, horizon and actions."""
+    task = skill_envs.TASKS[ENVIRONMENTS[id_].tasks[0]]
+    model = task.compile()
+    data = [mujoco.MjData(model) for _ in range(BATCH)]
+    rng = [np.random.default_rng(i) for i in range(BATCH)]
+    actions = np.random.default_rng(0).uniform(-1, 1, (200, BATCH, 7))
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        for i, d in enumerate(data):
+            if count % task.horizon == 0:
+                mujoco.mj_resetData(model, d)
+                d.qpos[:], d.qvel[:] = task.start(rng[i])
+            d.ctrl[:] = actions[count % 200, i]
+            mujoco.mj_step(model, d, nstep=task.substeps)
+        count += 1
+
+    return rate(step, BATCH, seconds)
+
+
+def python_share(id_: str, steps: int = 300) -> dict[str, float]:
+    """Time of a batched step, on one thread, and the part of it that is not the physics call."""
+    env = batched(id_, 1).unwrapped
+    env.reset(seed=0)
+    inside = 0.0
+    physics_step = env.physics._batch.step
+
+    def timed(*args: Any, **kwargs: Any) -> None:
+        nonlocal inside
+        start = time.perf_counter()
+        physics_step(*args, **kwargs)
+        inside += time.perf_counter() - start
+
+    object.__setattr__(env.physics._batch, "step", timed)
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, BATCH, 7))
+    start = time.perf_counter()
+    for action in actions:
+        env.step(action)
+    total = time.perf_counter() - start
+    return {
+        "step_ms": round(1e3 * total / steps, 3),
+        "outside_physics_ms": round(1e3 * (total - inside) / steps, 3),
+        "outside_physics_share": round((total - inside) / total, 4),
+    }
+
+
+def identical_at_any_thread_count(id_: str, steps: int = 1000) -> bool:
+    """Whether two runs of one seed agree bit by bit, on one thread and on several."""
+    envs = [SkillVectorEnv(ENVIRONMENTS[id_].tasks, 8, max_episode_steps=100, num_threads=n) for n in (1, 2, 4)]
+    first = [env.reset(seed=0)[0] for env in envs]
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 8, 7))
+    same = all(np.array_equal(first[0], other) for other in first[1:])
+    for action in actions:
+        observations = [env.step(action)[0] for env in envs]
+        same &= all(np.array_equal(observations[0], other) for other in observations[1:])
+    return bool(same)
+
+
+def resident_gigabytes(id_: str, num_envs: int = 1024) -> float:
+    """Peak resident memory of a fresh process with that many environments, 20 steps in."""
+    code = (
+        "import gymnasium, numpy as np, resource, skill_envs\n"
+        f"env = gymnasium.make_vec({id_!r}, num_envs={num_envs})\n"
+        "env.reset(seed=0)\n"
+        "for _ in range(20): env.step(env.action_space.sample())\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    return round(int(output) / 2**20, 3)
+
+
+def alternatives(id_: str, seconds: float, counts: list[int]) -> dict[str, dict[int, float]]:
+    """Control steps per second of the usual vector envs around ``gymnasium.make``, by number of environments."""
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+    def thunks(n: int) -> list[Callable[[], Any]]:
+        return [lambda: gymnasium.make(id_) for _ in range(n)]
+
+    table: dict[str, dict[int, float]] = {"async": {}, "sync": {}, "sb3_subproc": {}, "sb3_dummy": {}}
+    for n in counts:
+        table["async"][n] = vector_rate(gymnasium.vector.AsyncVectorEnv(thunks(n)), n, seconds)
+        table["sync"][n] = vector_rate(gymnasium.vector.SyncVectorEnv(thunks(n)), n, seconds)
+        table["sb3_subproc"][n] = sb3_rate(SubprocVecEnv(thunks(n)), n, seconds)
+        table["sb3_dummy"][n] = sb3_rate(DummyVecEnv(thunks(n)), n, seconds)
+    return table
+
+
+def main() -> None:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--id", default="SkillEmbed/LWall-v0", choices=list(ENVIRONMENTS))
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each measurement")
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    args = parser.parse_args()
+    one, two = (vector_rate(batched(args.id, n), BATCH, args.seconds) for n in (1, 2))
+    bare = bare_loop_rate(args.id, args.seconds)
+    others = alternatives(args.id, args.seconds, args.workers)
+    best = {name: max(rates.values()) for name, rates in others.items()}
+    record = {
+        "id": args.id,
+        "cpus": os.cpu_count(),
+        "batched_one_thread": round(one),
+        "batched_two_threads": round(two),
+        "bare_loop_one_thread": round(bare),
+        "alternatives": {name: {n: round(r) for n, r in rates.items()} for name, rates in others.items()},
+        "over_best_alternative": round(max(one, two) / max(best.values()), 2),
+        "over_bare_loop": round(one / bare, 3),
+        "two_threads_over_one": round(two / one, 2),
+        **python_share(args.id),
+        "gigabytes_of_1024": resident_gigabytes(args.id),
+        "identical_at_any_thread_count": identical_at_any_thread_count(args.id),
+        "peak_gigabytes_of_this_process": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+    }
+    for key, value in record.items():
+        print(f"{key:32s} {value}")
+    args.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

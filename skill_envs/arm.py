@@ -1,0 +1,219 @@
+"""The manipulation tasks (paper, section 7.2): one scene, whose fixtures each task switches on or off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from skill_envs import kinematics, scenes
+from skill_envs.scenes import CENTRE, HALF_BLOCK, TABLE_HEIGHT, Camera
+from skill_envs.task import Channel, Task
+
+Float = NDArray[np.float64]
+Point = tuple[float, float, float]
+
+GRIP_DEPTH = 0.025  # of the finger tips below the block's top at the start [m]
+JOINT_NOISE = 0.03  # half-width of the uniform noise on the arm's start, less what would move the hand [rad]
+YAW_NOISE = 0.1  # half-width of the uniform noise on the block's yaw [rad]
+RING_RADIUS = 0.20  # of the ring that Push, Lift and LWall start on: clear of the L-wall all around [m]
+_NODES = 64  # of the table that start poses are interpolated from
+
+_BLOCK, _BLOCK_VELOCITY = slice(7, 10), slice(7, 10)  # in qpos and qvel
+_NQ, _NV = 15, 14  # arm 7, block 7 (6 velocities), rail carriage 1
+
+_AXES = "xyz"
+OBSERVATION = (
+    *(Channel(f"angle of joint {i}", -5.0, 5.0, "rad") for i in range(7)),
+    *(Channel(f"velocity of joint {i}", -10.0, 10.0, "rad/s") for i in range(7)),
+    *(Channel(f"{a} position of the block", -2.0, 2.0, "m") for a in _AXES),
+    *(Channel(f"{c} of the block's orientation quaternion", -1.0, 1.0, "") for c in "wxyz"),
+    *(Channel(f"{a} velocity of the block", -5.0, 5.0, "m/s") for a in _AXES),
+    *(Channel(f"{a} position of the goal", -2.0, 2.0, "m") for a in _AXES),
+)
+ACTION = tuple(
+    Channel(f"torque of joint {i}, in units of {limit} N m", -1.0, 1.0, f"{limit} N m")
+    for i, limit in enumerate((20, 20, 10, 10, 4, 4, 4))
+)
+
+
+# Where an episode starts -----------------------------------------------------------------------
+
+
+def _at(x: float, y: float, z: float) -> Point:
+    """A place given from the middle of the workspace."""
+    return (float(CENTRE[0]) + x, float(CENTRE[1]) + y, float(CENTRE[2]) + z)
+
+
+class _HandOver(NamedTuple):
+    """Start poses with the hand over a block on a ring, at ``_NODES + 1`` angles; the last closes the ring."""
+
+    joints: Float  # (_NODES + 1, 7) [rad]
+    still: Float  # (_NODES + 1, 7, 7) projections onto the joint motions that leave the hand in its place
+
+
+@cache
+def _hand_over(centre: Point, radius: float) -> _HandOver:
+    model = scenes.manipulation((), centre, centre, (0.01, 0.01), Camera((1, 0, 1), (0, 0, 0)))
+    data, joints = mujoco.MjData(model), kinematics.HOME
+    angles = np.linspace(0.0, 2 * np.pi, _NODES + 1) if radius else np.zeros(1)
+    nodes, still = [], []
+    for angle in angles:
+        tip = np.add(centre, (radius * np.cos(angle), radius * np.sin(angle), HALF_BLOCK - GRIP_DEPTH))
+        joints = kinematics.solve(model, data, tip, joints)
+        jacobian = kinematics.tip_jacobian(model, data, joints)
+        nodes.append(joints)
+        still.append(np.eye(7) - np.linalg.pinv(jacobian) @ jacobian)
+    repeat = _NODES + 2 - len(angles)
+    return _HandOver(np.repeat(nodes, repeat, axis=0), np.repeat(still, repeat, axis=0))
+
+
+def _start(centre: Point, radius: float, yaw_noise: float) -> Callable[[np.random.Generator], tuple[Float, Float]]:
+    """Starts with the block on a ring around ``centre`` (its own height) and the hand over it."""
+
+    def start(rng: np.random.Generator) -> tuple[Float, Float]:
+        angle, yaw = rng.uniform(0.0, 2 * np.pi), rng.uniform(-yaw_noise, yaw_noise)
+        table = _hand_over(centre, radius)
+        place, fraction = divmod(angle / (2 * np.pi) * _NODES, 1.0)
+        i = int(place)
+        joints = table.joints[i] + fraction * (table.joints[i + 1] - table.joints[i])
+        qpos = np.zeros(_NQ)
+        qpos[:7] = joints + table.still[i] @ rng.uniform(-JOINT_NOISE, JOINT_NOISE, 7)
+        qpos[7:10] = np.add(centre, (radius * np.cos(angle), radius * np.sin(angle), 0.0))
+        qpos[10], qpos[13] = np.cos(yaw / 2), np.sin(yaw / 2)
+        return qpos, np.zeros(_NV)
+
+    return start
+
+
+def _describe_start(centre: Point, radius: float, yaw_noise: float) -> str:
+    """What `_start` draws, in words."""
+    x, y, z = (f"{value:g}" for value in centre)
+    place = f"at ({x}, {y}, {z}) m"
+    if radius:
+        place = f"at a uniform angle on a circle of radius {radius:g} m around ({x}, {y}) m, its centre {z} m high"
+    yaw = f"its yaw uniform within {yaw_noise:g} rad of 0" if yaw_noise else "its yaw 0"
+    return (
+        f"Everything is at rest. The block is {place}, {yaw}. The hand is over it, the finger tips {GRIP_DEPTH:g} m "
+        f"below its top. Each joint angle carries uniform noise of up to {JOINT_NOISE:g} rad, less what would move the "
+        "hand."
+    )
+
+
+def _observe(qpos: Float, qvel: Float, goal: Float) -> Float:
+    return np.concatenate((qpos[:, :7], qvel[:, :7], qpos[:, 7:14], qvel[:, _BLOCK_VELOCITY], goal), axis=1)
+
+
+# The tasks -------------------------------------------------------------------------------------
+
+_FLOOR = _at(0.0, 0.0, HALF_BLOCK)
+_TABLE_TOP = _at(0.0, 0.0, TABLE_HEIGHT + HALF_BLOCK)
+_BESIDE_TABLE = _at(0.0, 0.21, HALF_BLOCK)
+_ACROSS_WALL = _at(0.0, 0.12, HALF_BLOCK)
+_WALL_GOAL = _at(0.0, -0.085, HALF_BLOCK)
+_FRONT = Camera(_at(1.2, -0.95, 1.05), _at(-0.16, 0.0, 0.22))
+_OPEN_SIDE = Camera(_at(0.35, -1.5, 1.1), _at(-0.16, 0.0, 0.22))  # of the L-wall
+_SIDE = Camera(_at(0.95, 1.05, 0.85), _at(-0.12, 0.05, 0.24))
+
+ON_FLOOR = (0.0, HALF_BLOCK + 0.02)  # heights of the centre of a block that is not lifted [m]
+ON_TABLE = (TABLE_HEIGHT + HALF_BLOCK - 0.01, TABLE_HEIGHT + HALF_BLOCK + 0.03)  # [m]
+LIFTED = (0.08, 0.25)  # [m]
+AT_TABLE_HEIGHT = (TABLE_HEIGHT + HALF_BLOCK, 0.30)  # [m]
+SPRING_STIFFNESS = 30.0  # [N/m]: 2.5 N at the near edge of the goal region; friction holds 1.6 N
+
+
+def _let_go(qpos: Float, eq_active: Float) -> Float:
+    """The rail lets go of a block that has reached the table's height, for good."""
+    reached = qpos[:, 9] >= AT_TABLE_HEIGHT[0]
+    return np.where(reached[:, None], 0.0, eq_active)
+
+
+def _task(
+    summary: str,
+    fixtures: tuple[str, ...],
+    *,
+    block: Point,
+    ring: float = 0.0,
+    goal: Point,
+    radius: float,
+    heights: tuple[float, float],
+    camera: Camera = _FRONT,
+    light_shaping: float = 0.0,
+    after_step: Callable[[Float, Float], Float] | None = None,
+) -> Task:
+    """A row of the table: ``block`` is the middle of the ring that the block starts on."""
+    marker = (min(radius, 0.1), 0.001)
+    yaw_noise = 0.0 if "rail" in fixtures else YAW_NOISE
+    ground = (goal[0], goal[1], max(goal[2], heights[0]) - HALF_BLOCK + 0.002)  # under the lowest block at the goal
+    return Task(
+        summary=summary,
+        compile=lambda: scenes.manipulation(fixtures, block, ground, marker, camera, SPRING_STIFFNESS),
+        start=_start(block, ring, yaw_noise),
+        observe=_observe,
+        position=lambda qpos: qpos[:, _BLOCK],
+        observation=OBSERVATION,
+        action=ACTION,
+        goals=(goal,),
+        goal_radius=radius,
+        goal_heights=heights,
+        horizon=100,
+        substeps=5,
+        shaping_margin=0.3,
+        light_shaping=light_shaping,
+        after_step=after_step,
+        start_summary=_describe_start(block, ring, yaw_noise),
+    )
+
+
+TASKS: dict[str, Task] = {
+    "Spring": _task(
+        "Bring a block that hangs on a spring to the goal and hold it there.",
+        ("container", "spring"),
+        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.065, heights=ON_FLOOR,
+    ),
+    "Wall": _task(
+        "Bring a block around a short wall to the goal.",
+        ("container", "wall"),
+        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.065, heights=ON_FLOOR,
+    ),
+    "SpringWall": _task(
+        "Bring a block that hangs on a spring around a short wall to the goal and hold it there.",
+        ("container", "spring", "wall"),
+        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.065, heights=ON_FLOOR,
+    ),
+    "Push": _task(
+        "Push a block from a ring around the centre to the centre.",
+        ("container",),
+        block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.07, heights=ON_FLOOR, camera=_OPEN_SIDE,
+    ),
+    "Lift": _task(
+        "Lift a block from the floor of the container and keep it up.",
+        ("container",),
+        block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.30, heights=LIFTED, camera=_OPEN_SIDE,
+    ),
+    "LWall": _task(
+        "Bring a block around an L-shaped wall to the centre, which the wall surrounds on two sides.",
+        ("container", "l_wall"),
+        block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.07, heights=ON_FLOOR, camera=_OPEN_SIDE,
+    ),
+    "RailLift": _task(
+        "Raise a block on a vertical rail to table height, without the table.",
+        ("rail",),
+        block=_BESIDE_TABLE, goal=_TABLE_TOP, radius=0.30, heights=AT_TABLE_HEIGHT, camera=_SIDE,
+    ),
+    "TablePush": _task(
+        "Push a block that starts on a table to the table's centre.",
+        ("table",),
+        block=_TABLE_TOP, ring=0.095, goal=_TABLE_TOP, radius=0.05, heights=ON_TABLE, camera=_SIDE,
+    ),
+    "RailPush": _task(
+        "Raise a block on a rail along a table, then push it to the table's centre; the rail lets go at table height.",
+        ("table", "rail"),
+        block=_BESIDE_TABLE, goal=_TABLE_TOP, radius=0.05, heights=ON_TABLE, camera=_SIDE,
+        light_shaping=0.1, after_step=_let_go,
+    ),
+}  # fmt: skip

@@ -1,0 +1,158 @@
+"""Scripted demonstrations: the proof that every manipulation task can be solved with the arm's torques.
+
+The script presses the hand over the block, leads it along way-points, and holds it at the goal. Torques come from
+joint-space feedback on set-points that inverse kinematics finds, clipped to the action limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import gymnasium
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from skill_envs import kinematics
+from skill_envs.arm import TASKS
+from skill_envs.scenes import CENTRE
+
+Float = NDArray[np.float64]
+
+_SPEED = 0.26  # of the set-point along the way-points [m/s]
+_PERIOD = 0.05  # of control [s]
+_STIFFNESS = 10.0  # of the feedback, relative to each joint's damping [1/s]
+_GRIP = 0.01  # the finger tips' height over the block's centre while it is held [m]
+_LEASH = 0.06  # the set-point waits when it is further ahead of the hand in the plane [m]
+_PRESS = -0.05  # where the set-point presses the finger tips to, relative to the block's centre [m]
+_LIFT = 0.16  # [m]
+_ASIDE = 0.14  # detour of the hand around the short wall [m]
+_AROUND = 0.185  # distance of the hand from the goal on its way around the L-wall [m]
+
+
+class Demonstration(NamedTuple):
+    """One demonstrated episode of T control steps."""
+
+    observations: NDArray[np.float32]  # (T + 1, 27)
+    actions: NDArray[np.float32]  # (T, 7)
+    rewards: Float  # (T,)
+    successes: NDArray[np.bool_]  # (T,) in the goal region after each step
+    frames: NDArray[np.uint8] | None  # (T + 1, height, width, 3), or None without rendering
+
+
+def demonstrate(
+    task: str, *, seed: int = 0, episodes: int = 1, render: bool = False, **kwargs: Any
+) -> Iterator[Demonstration]:
+    """Solve a manipulation task by a script, through the environment's public interface.
+
+    Args:
+        task: a manipulation task, such as "Push".
+        seed: of the first reset; the later episodes go on from it.
+        episodes: number of episodes.
+        render: whether to keep the frames.
+        **kwargs: for `gymnasium.make`, such as ``width`` and ``height``.
+
+    Yields:
+        One `Demonstration` per episode.
+
+    Raises:
+        ValueError: the task has no script; the message lists those that have.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task={task!r} has no demonstration; choose from {list(TASKS)}")
+    env = gymnasium.make(f"SkillEmbed/{task}-v0", render_mode="rgb_array" if render else None, **kwargs)
+    try:
+        for episode in range(episodes):
+            yield _episode(env, task, seed if episode == 0 else None)
+    finally:
+        env.close()
+
+
+def _episode(env: gymnasium.Env[Any, Any], task: str, seed: int | None) -> Demonstration:
+    observation, _ = env.reset(seed=seed)
+    frames = [] if env.render_mode is None else [env.render()]
+    model: mujoco.MjModel = env.unwrapped.model  # type: ignore[attr-defined]
+    scratch = mujoco.MjData(model)
+    observations, actions, rewards, successes = [observation], [], [], []
+    target = observation[:7].astype(np.float64)
+    tip = kinematics.tip_position(model, scratch, target)
+    points = _way_points(task, observation[14:17].astype(np.float64), tip)
+    truncated = False
+    while not truncated:
+        lag = tip - kinematics.tip_position(model, scratch, observation[:7].astype(np.float64))
+        if np.hypot(*lag[:2]) < _LEASH:
+            tip, points = _advance(tip, points)
+        before, target = target, kinematics.solve(model, scratch, tip, target, iterations=5)
+        action = _torques(model, observation, target, (target - before) / _PERIOD)
+        observation, reward, _, truncated, info = env.step(action)
+        observations.append(observation)
+        actions.append(action)
+        rewards.append(float(reward))
+        successes.append(info["is_success"])
+        if env.render_mode is not None:
+            frames.append(env.render())
+    return Demonstration(
+        np.array(observations),
+        np.array(actions),
+        np.array(rewards),
+        np.array(successes),
+        np.array(frames) if frames else None,
+    )
+
+
+def _torques(
+    model: mujoco.MjModel, observation: NDArray[np.float32], target: Float, speed: Float
+) -> NDArray[np.float32]:
+    """Action that follows joint angles ``target`` [rad] moving at ``speed`` [rad/s]."""
+    damping = model.dof_damping[kinematics.ARM]
+    torque = damping * (_STIFFNESS * (target - observation[:7]) + speed)
+    action = torque / model.actuator_gear[:, 0]
+    # Scaled as a whole: clipping single joints would tilt the hand.
+    scaled: NDArray[np.float32] = (action / max(1.0, np.abs(action).max())).astype(np.float32)
+    return scaled
+
+
+def _advance(tip: Float, points: list[Float]) -> tuple[Float, list[Float]]:
+    """Move the set-point one control period along the way-points left."""
+    step = _SPEED * _PERIOD
+    while points:
+        offset = points[0] - tip
+        distance = float(np.linalg.norm(offset))
+        if distance > step:
+            return tip + offset * (step / distance), points
+        tip, step, points = points[0], step - distance, points[1:]
+    return tip, points
+
+
+def _way_points(task: str, block: Float, tip: Float) -> list[Float]:
+    """Way-points of the hand's tip [m]: press the hand over the block, then lead it."""
+    goal = np.array(TASKS[task].goals[0])
+    grip, up = np.array([0.0, 0.0, _GRIP]), np.array([0.0, 0.0, _LIFT])
+    pressed = block + grip
+    press = block + np.array([0.0, 0.0, _PRESS])
+    if task in ("Lift", "RailLift"):
+        return [press, pressed + up]
+    if task in ("Wall", "SpringWall"):
+        aside = np.array([-_ASIDE, 0.0, 0.0])
+        return [pressed, pressed + aside, goal + grip + aside, goal + grip]
+    if task == "LWall":
+        route = [np.array([*CENTRE[:2] + p, pressed[2]]) for p in _around_l_wall(block - CENTRE)]
+        return [*route, goal + grip]
+    if task == "RailPush":
+        over = up + (goal - block) * (1.0, 1.0, 0.0)
+        return [press, pressed + up, pressed + over, goal + grip]
+    return [goal + grip]
+
+
+def _around_l_wall(block: Float) -> list[Float]:
+    """Corners (2,) of a way from the ring into the L-wall's open side, relative to the goal [m]."""
+    x, y = block[:2]
+    if y < x:  # the wall is symmetric about the diagonal
+        return [point[::-1] for point in _around_l_wall(np.array([y, x]))]
+    west = np.array([-_AROUND, 0.0])
+    if y <= 0.0:
+        return []
+    if x < -_AROUND * 0.75:
+        return [west]
+    return [np.array([x, _AROUND]), np.array([-_AROUND, _AROUND]), west]

@@ -1,0 +1,47 @@
+"""The point-mass tasks (paper, section 7.1): goals at distance 1 m, sparse rewards."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skill_envs import scenes
+from skill_envs.task import Channel, Task
+
+_LEFT, _RIGHT, _UP, _DOWN = (-1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, -1.0)
+_POINT_MASS_OBSERVATION = (
+    Channel("x position of the mass", -2.0, 2.0, "m"),
+    Channel("y position of the mass", -2.0, 2.0, "m"),
+    Channel("x velocity of the mass", -3.0, 3.0, "m/s"),
+    Channel("y velocity of the mass", -3.0, 3.0, "m/s"),
+)
+_POINT_MASS_ACTION = (
+    Channel("force along x, in units of 10 N", -1.0, 1.0, "10 N"),
+    Channel("force along y, in units of 10 N", -1.0, 1.0, "10 N"),
+)
+_GOAL_RADIUS = 0.3  # [m]
+_START_HALF_WIDTH = 0.1  # [m]
+
+
+def _point_mass(summary: str, *goals: tuple[float, float]) -> Task:
+    return Task(
+        summary=summary,
+        compile=lambda: scenes.point_mass(goals, _GOAL_RADIUS),
+        start=lambda rng: (rng.uniform(-_START_HALF_WIDTH, _START_HALF_WIDTH, 2), np.zeros(2)),
+        observe=lambda qpos, qvel, goal: np.concatenate((qpos, qvel), axis=1),
+        position=lambda qpos: qpos,
+        observation=_POINT_MASS_OBSERVATION,
+        action=_POINT_MASS_ACTION,
+        goals=goals,
+        goal_radius=_GOAL_RADIUS,
+        horizon=50,
+        substeps=5,
+        start_summary=f"The mass is at rest, each of its coordinates uniform within {_START_HALF_WIDTH} m of 0.",
+    )
+
+
+TASKS: dict[str, Task] = {
+    "PointMassLeft": _point_mass("Reach the goal on the left and stay in it.", _LEFT),
+    "PointMassRight": _point_mass("Reach the goal on the right and stay in it.", _RIGHT),
+    "PointMassUp": _point_mass("Reach the upper goal and stay in it.", _UP),
+    "PointMassAny": _point_mass("Reach any of four goals and stay in it.", _LEFT, _RIGHT, _UP, _DOWN),
+}

@@ -1,0 +1,87 @@
+"""What a task is: the one dataclass that the environments read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from skill_envs import rewards
+
+Float = NDArray[np.float64]
+
+
+class Channel(NamedTuple):
+    """One entry of an observation or action vector."""
+
+    meaning: str
+    low: float
+    high: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: a scene, where an episode starts, what is seen, and where the goal is.
+
+    Attributes:
+        summary: one sentence for the documentation.
+        compile: builds the MuJoCo model; all tasks of one environment give equal sizes.
+        start: draws (qpos, qvel) at the start of an episode from the given generator.
+        observe: (qpos, qvel, goal) of n simulations to observations (n, len(observation)); ``goal``
+            is (n, d), the first of each simulation's goals.
+        position: (qpos) of n simulations to the (n, d) positions that the goals are about [m].
+        observation: what each entry of the observation means, with its bounds.
+        action: what each entry of the action means, with its bounds.
+        goals: (g, d) centres of the goal regions [m]; any of them counts.
+        goal_radius: radius of each goal region [m].
+        goal_heights: None, and the goal regions are balls; or lowest and highest position [m], and
+            the one goal region is an upright cylinder.
+        horizon: control steps after which an episode is truncated.
+        substeps: physics steps per control step.
+        shaping_margin: see `skill_envs.rewards.shaped` [m].
+        light_shaping: weight of the shaped reward added to the sparse one by reward_type "paper".
+        after_step: (qpos, eq_active) of n simulations to their eq_active, (n, neq), after each
+            control step; None changes nothing.
+        start_summary: what ``start`` draws, in words, for the documentation.
+    """
+
+    summary: str
+    compile: Callable[[], mujoco.MjModel]
+    start: Callable[[np.random.Generator], tuple[Float, Float]]
+    observe: Callable[[Float, Float, Float], Float]
+    position: Callable[[Float], Float]
+    observation: tuple[Channel, ...]
+    action: tuple[Channel, ...]
+    goals: tuple[tuple[float, ...], ...]
+    goal_radius: float
+    horizon: int
+    substeps: int
+    goal_heights: tuple[float, float] | None = None
+    shaping_margin: float = 1.0
+    light_shaping: float = 0.0
+    after_step: Callable[[Float, Float], Float] | None = None
+    start_summary: str = ""
+
+    def outside(self, qpos: Float) -> Float:
+        """(n,) distances to the goal region [m]; 0 within it."""
+        position, goals = self.position(qpos), np.asarray(self.goals)
+        if self.goal_heights is None:
+            return np.maximum(rewards.goal_distance(position, goals) - self.goal_radius, 0.0)
+        return rewards.cylinder_distance(position, goals[0], self.goal_radius, self.goal_heights)
+
+    def reward(self, outside: Float, reward_type: str) -> Float:
+        """(n,) rewards of one control step, from the distances to the goal region [m].
+
+        "sparse": 1 in the region, else 0. "shaped": `skill_envs.rewards.shaped`. "paper": sparse, plus
+        ``light_shaping`` times shaped.
+        """
+        inside = (outside <= 0.0).astype(np.float64)
+        if reward_type == "sparse" or (reward_type == "paper" and not self.light_shaping):
+            return inside
+        shaped = rewards.shaped(outside, 0.0, self.shaping_margin)
+        return shaped if reward_type == "shaped" else inside + self.light_shaping * shaped
