@@ -172,6 +172,7 @@ def _train(run: Run, seed: int, out: Path, force: bool) -> None:
     agent = experiments.build(run, seed)
     agent.set_logger(configure(str(out), ["csv", "tensorboard"]))
     agent, record = experiments.train(run, seed, progress_bar=True, agent=agent)
+    agent.dump_logs()  # the last stretch, which is shorter than a logging interval
     agent.logger.close()
     agent.save(out / "model.zip")
     experiments.write_json(out / "record.json", record)

@@ -141,7 +141,7 @@ def film(model: SkillEmbedding, env_id: str, episodes: int, seed: int) -> tuple[
     """
     n_tasks = model.policy.n_tasks
     env = gymnasium.make_vec(
-        env_id, num_envs=n_tasks, autoreset_mode="Disabled", render_mode="rgb_array", width=400, height=400
+        env_id, num_envs=n_tasks, autoreset_mode="Disabled", render_mode="rgb_array", width=320, height=320
     )
     vector = env.unwrapped
     assert isinstance(vector, skill_envs.SkillVectorEnv) and vector.max_episode_steps is not None
