@@ -69,7 +69,7 @@ BERNOULLI: dict[str, Any] = {
     "temperature": 0.3,
     "inference_coef": 2.0,
     "embedding_entropy_coef": 50.0,
-    "policy_entropy_coef": 0.1,
+    "policy_entropy_coef": 0.05,
 }
 
 FIGURES: dict[str, dict[str, Run]] = {
@@ -78,8 +78,8 @@ FIGURES: dict[str, dict[str, Run]] = {
         "without": _point_mass("TwoGoals", 280_000, **GAUSSIAN | {"inference_coef": 0.0}),
     },
     "fig3": {
-        "bernoulli": _point_mass("FourGoals", 400_000, **BERNOULLI),
-        "gaussian": _point_mass("FourGoals", 300_000, **GAUSSIAN),
+        "bernoulli": _point_mass("FourGoals", 500_000, **BERNOULLI),
+        "gaussian": _point_mass("FourGoals", 220_000, **GAUSSIAN | {"inference_coef": 0.2}),
         "duplicate": _point_mass("Duplicate", 350_000, **GAUSSIAN),
     },
 }
