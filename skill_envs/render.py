@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import warnings
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import mujoco
@@ -34,6 +36,19 @@ def _require_display() -> None:
             raise RuntimeError("render_mode='human' needs a display; without one choose 'rgb_array' or 'depth_array'")
 
 
+def _close_at_exit(renderer: weakref.ref[Renderer]) -> None:
+    """Free the context of a renderer that nobody closed, before EGL itself is shut down.
+
+    To be called once the context is open: exit handlers run last in, first out.
+    """
+
+    def close() -> None:
+        if (opened := renderer()) is not None:
+            opened.close()
+
+    atexit.register(close)
+
+
 class Renderer:
     """Draws single simulations of a `Physics`; one OpenGL context, opened at the first frame.
 
@@ -52,6 +67,7 @@ class Renderer:
         self._physics = physics
         window = {"type": mujoco.mjtCamera.mjCAMERA_FIXED, "fixedcamid": self.model.camera("scene").id}
         self._frames = MujocoRenderer(self.model, self.data, window, width=width, height=height, camera_name="scene")
+        self._opened = False
 
     def frame(self, sim: int, mode: str) -> NDArray[Any] | None:
         """Draw simulation ``sim``.
@@ -78,6 +94,9 @@ class Renderer:
                 f"no OpenGL for render_mode={mode!r} with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r}: {error}. "
                 "Headless Linux needs EGL (Debian, Ubuntu: apt-get install libegl1)."
             ) from error
+        if not self._opened:
+            self._opened = True
+            _close_at_exit(weakref.ref(self))
         return None if frame is None else np.ascontiguousarray(frame)
 
     def close(self) -> None:

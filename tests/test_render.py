@@ -1,7 +1,9 @@
 """Frames: what they show, not only that they exist."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -157,3 +159,14 @@ def test_human_mode_without_a_display_is_an_error(make, monkeypatch):
     monkeypatch.setattr("glfw.init", lambda: False)
     with pytest.raises(RuntimeError, match=r"human.*display.*rgb_array"):
         make(TWO_GOALS, render_mode="human").reset(seed=0)
+
+
+def test_an_environment_that_nobody_closed_leaves_no_noise_at_exit(tmp_path):
+    code = (
+        "import gymnasium, skill_envs\n"
+        "env = gymnasium.make('SkillEmbed/PointMassTwoGoals-v0', render_mode='rgb_array')\n"
+        "env.reset(seed=0); env.render()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (run.returncode, run.stderr) == (0, "")
