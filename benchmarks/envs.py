@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,16 @@ def rate(step: Callable[[], Any], steps_per_call: int, seconds: float) -> float:
     return calls * steps_per_call / (time.perf_counter() - start)
 
 
-def vector_rate(env: Any, num_envs: int, seconds: float) -> float:
-    """Control steps per second of a Gymnasium vector env under random actions; closes it."""
-    env.reset(seed=0)
-    actions = np.random.default_rng(0).uniform(-1, 1, (200, num_envs, 7)).astype(np.float32)
-    i = iter(range(10**9))
-    result = rate(lambda: env.step(actions[next(i) % 200]), num_envs, seconds)
-    env.close()
-    return result
-
-
-def sb3_rate(env: Any, num_envs: int, seconds: float) -> float:
-    """The same for a Stable-Baselines3 vector env."""
-    env.seed(0)
-    env.reset()
-    actions = np.random.default_rng(0).uniform(-1, 1, (200, num_envs, 7)).astype(np.float32)
-    i = iter(range(10**9))
-    result = rate(lambda: env.step(actions[next(i) % 200]), num_envs, seconds)
+def vector_rate(env: Any, num_envs: int, seconds: float, *, sb3: bool = False) -> float:
+    """Control steps per second of a vector env, Gymnasium's or SB3's, under random actions; closes it."""
+    if sb3:
+        env.seed(0)
+        env.reset()
+    else:
+        env.reset(seed=0)
+    size = env.action_space.shape[-1]
+    actions = cycle(np.random.default_rng(0).uniform(-1, 1, (200, num_envs, size)).astype(np.float32))
+    result = rate(lambda: env.step(next(actions)), num_envs, seconds)
     env.close()
     return result
 
@@ -133,48 +127,59 @@ def resident_gigabytes(id_: str, num_envs: int = 1024) -> float:
     return round(int(output) / 2**20, 3)
 
 
-def alternatives(id_: str, seconds: float, counts: list[int]) -> dict[str, dict[int, float]]:
-    """Control steps per second of the usual vector envs around ``gymnasium.make``, by number of environments."""
+def candidates(id_: str, seconds: float, counts: list[int]) -> dict[str, Callable[[], float]]:
+    """What is compared, by name: the batched env, a bare loop, and the usual vector envs at each count."""
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
     def thunks(n: int) -> list[Callable[[], Any]]:
         return [lambda: gymnasium.make(id_) for _ in range(n)]
 
-    table: dict[str, dict[int, float]] = {"async": {}, "sync": {}, "sb3_subproc": {}, "sb3_dummy": {}}
-    for n in counts:
-        table["async"][n] = vector_rate(gymnasium.vector.AsyncVectorEnv(thunks(n)), n, seconds)
-        table["sync"][n] = vector_rate(gymnasium.vector.SyncVectorEnv(thunks(n)), n, seconds)
-        table["sb3_subproc"][n] = sb3_rate(SubprocVecEnv(thunks(n)), n, seconds)
-        table["sb3_dummy"][n] = sb3_rate(DummyVecEnv(thunks(n)), n, seconds)
-    return table
+    usual: dict[str, tuple[Callable[[Any], Any], bool]] = {
+        "async": (gymnasium.vector.AsyncVectorEnv, False),
+        "sync": (gymnasium.vector.SyncVectorEnv, False),
+        "sb3_subproc": (SubprocVecEnv, True),
+        "sb3_dummy": (DummyVecEnv, True),
+    }
+    found: dict[str, Callable[[], float]] = {
+        "batched_one_thread": lambda: vector_rate(batched(id_, 1), BATCH, seconds),
+        "batched_two_threads": lambda: vector_rate(batched(id_, 2), BATCH, seconds),
+        "bare_loop": lambda: bare_loop_rate(id_, seconds),
+    }
+    for name, (make, sb3) in usual.items():
+        for n in counts:
+            found[f"{name}_{n}"] = partial(
+                lambda make, n, sb3: vector_rate(make(thunks(n)), n, seconds, sb3=sb3), make, n, sb3
+            )
+    return found
 
 
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--id", default="SkillEmbed/LWall-v0", choices=list(ENVIRONMENTS))
-    parser.add_argument("--seconds", type=float, default=5.0, help="for each measurement")
-    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="taken in turn; the best counts, the least disturbed")
+    parser.add_argument("--workers", type=int, nargs="*", default=[2, 4, 8])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
-    one, two = (vector_rate(batched(args.id, n), BATCH, args.seconds) for n in (1, 2))
-    bare = bare_loop_rate(args.id, args.seconds)
-    others = alternatives(args.id, args.seconds, args.workers)
-    best = {name: max(rates.values()) for name, rates in others.items()}
+    load = os.getloadavg()[0]
+    measured: dict[str, float] = {}
+    for _ in range(args.rounds):
+        for name, measure in candidates(args.id, args.seconds, args.workers).items():
+            measured[name] = max(measured.get(name, 0.0), measure())
+    one, two, bare = (measured[name] for name in ("batched_one_thread", "batched_two_threads", "bare_loop"))
+    usual = max(rate for name, rate in measured.items() if not name.startswith(("batched", "bare")))
     record = {
         "id": args.id,
         "cpus": os.cpu_count(),
-        "batched_one_thread": round(one),
-        "batched_two_threads": round(two),
-        "bare_loop_one_thread": round(bare),
-        "alternatives": {name: {n: round(r) for n, r in rates.items()} for name, rates in others.items()},
-        "over_best_alternative": round(max(one, two) / max(best.values()), 2),
+        "load_average_before": round(load, 2),
+        "steps_per_second": {name: round(rate) for name, rate in measured.items()},
+        "over_best_alternative": round(max(one, two) / usual, 2),
         "over_bare_loop": round(one / bare, 3),
         "two_threads_over_one": round(two / one, 2),
         **python_share(args.id),
         "gigabytes_of_1024": resident_gigabytes(args.id),
         "identical_at_any_thread_count": identical_at_any_thread_count(args.id),
-        "peak_gigabytes_of_this_process": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
     }
     for key, value in record.items():
         print(f"{key:32s} {value}")
