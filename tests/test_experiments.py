@@ -1,6 +1,5 @@
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -119,8 +118,11 @@ class _InThisProcess:
 
 def test_figures_and_table_come_from_records_alone(tiny_records, tmp_path):
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- results -->\nstale words\n<!-- /results -->\nafter\n", encoding="utf-8")
-    written = results.report(tiny_records, readme, tmp_path / "figures")
+    readme.write_text(
+        "before\n<!-- results -->\nstale words\n<!-- /results -->\n<!-- benchmark -->\n<!-- /benchmark -->\nafter\n",
+        encoding="utf-8",
+    )
+    written = results.report(tiny_records, readme, tmp_path / "figures", ROOT / "benchmarks/envs.json")
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "stale words" not in text
     assert text.count("\n|") >= 7 and "of 2 seeds" in text
@@ -173,10 +175,10 @@ def test_kept_records_are_of_the_present_settings(figure):
             assert run.total_timesteps <= record["total_timesteps"] < run.total_timesteps * 1.05
 
 
-def test_the_readme_has_the_table_of_the_records():
+def test_the_readme_has_the_tables_of_the_records():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.search("<!-- results -->\n(.*)\n<!-- /results -->", text, re.DOTALL).group(1)
-    assert shown == results.table(ROOT / "records")
+    filled = results.fill(text, "results", results.table(ROOT / "records"))
+    assert text == results.fill(filled, "benchmark", results.benchmark_table(ROOT / "benchmarks/envs.json"))
 
 
 # Command line --------------------------------------------------------------------------------------
