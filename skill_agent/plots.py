@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.ticker import EngFormatter
 
 from skill_envs import ENVIRONMENTS, TASKS
 
@@ -49,6 +50,7 @@ def demo(record: dict[str, Any]) -> Figure:
     for k, name in enumerate(ENVIRONMENTS[record["env_id"]].tasks):
         success = [point["success"][k] for point in record["curve"]]
         axes[1].plot(steps, success, color=_COLOURS[k], label=name)
+    axes[1].xaxis.set_major_formatter(EngFormatter(sep=""))
     axes[1].set(title="success at the end of the episode", xlabel="environment steps", ylim=(-0.02, 1.02))
     axes[1].legend(frameon=False)
     _error_curves(axes[2], record)
@@ -85,6 +87,7 @@ def fig2(records: Records, seed: int = 0) -> Figure:
         steps = [p["steps"] for p in records[variant][0]["curve"]]
         ax.plot(steps, curve.T, color=colour, linewidth=0.5, alpha=0.5)
         ax.plot(steps, curve.mean(0), color=colour, linewidth=2.2, label=variant)
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.set(title="success of the worse task, all seeds", xlabel="environment steps", ylim=(-0.02, 1.02))
     ax.legend(frameon=False)
     return figure
@@ -106,6 +109,7 @@ def fig3(records: Records, seed: int = 0) -> Figure:
         ax.plot(steps, middle, color=_COLOURS[k], label=label)
         ax.fill_between(steps, low, high, color=_COLOURS[k], alpha=0.2, linewidth=0)
     ax.set(title="KL of task 1's embedding, median and quartiles", xlabel="environment steps", ylabel="nat")
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.set_yscale("symlog", linthresh=0.1)
     ax.set_ylim(0, None)
     ax.legend(frameon=False)
