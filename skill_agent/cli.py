@@ -164,11 +164,13 @@ def train(args: Train) -> None:
 
 def _train(run: Run, seed: int, out: Path, force: bool) -> None:
     """Train a run with a progress bar; leave model.zip, record.json, CSV and TensorBoard logs."""
+    import torch
     from stable_baselines3.common.logger import configure
 
     from skill_agent import experiments
 
     claim_output(out, force)
+    torch.set_num_threads(1)  # more only get in each other's way in networks of this size
     agent = experiments.build(run, seed)
     agent.set_logger(configure(str(out), ["csv", "tensorboard"]))
     agent, record = experiments.train(run, seed, progress_bar=True, agent=agent)
