@@ -108,7 +108,7 @@ def fig3(records: Records, seed: int = 0) -> Figure:
         label = f"KL(1, {k + 1})" + (": the same task" if k == 2 else "")
         ax.plot(steps, middle, color=_COLOURS[k], label=label)
         ax.fill_between(steps, low, high, color=_COLOURS[k], alpha=0.2, linewidth=0)
-    ax.set(title="KL of task 1's embedding, median and quartiles", xlabel="environment steps", ylabel="nat")
+    ax.set(title="KL of task 1's embedding, quartiles", xlabel="environment steps", ylabel="nat")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.set_yscale("symlog", linthresh=0.1)
     ax.set_ylim(0, None)
