@@ -302,10 +302,3 @@ class SkillEmbedding(OffPolicyAlgorithm):
             "policy/entropy": policy_entropy,
             "embedding/entropy": embedding_entropy,
         }
-
-    # Saving -----------------------------------------------------------------------------------
-
-    @classmethod
-    def load(cls, path: Any, env: GymEnv | None = None, **kwargs: Any) -> Self:  # type: ignore[override]
-        """Load a model saved by `save`; as in SB3. Loading a stranger's file runs its pickles."""
-        return super().load(path, env, **kwargs)
