@@ -19,6 +19,7 @@ from skill_agent.losses import (
     augmented_reward,
     gaussian_entropy,
     gaussian_log_prob,
+    gaussian_sample,
     masked_mean,
     retrace_targets,
     trace_coefficients,
@@ -155,8 +156,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
     # Collection -------------------------------------------------------------------------------
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
+        continuing = self._last_obs is not None
         result = super()._setup_learn(*args, **kwargs)
-        if self._skill is None or len(self._skill.age) != self.n_envs or self.num_timesteps == 0:
+        if not continuing or self.num_timesteps == 0:  # the environments were reset, so z is drawn afresh
             self._skill = None
             self._episode_start = np.ones(self.n_envs, bool)
         return result
@@ -172,8 +174,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self._skill = policy.next_state(task, self._skill, self._episode_start, generator, False)
             latent = torch.as_tensor(self._skill.latent, device=self.device)
             mean, log_std = policy.action_distribution(features, policy.family.code(latent))
-            noise = torch.randn(mean.shape, generator=generator, device=self.device)
-            action = mean + torch.exp(log_std) * noise
+            action = gaussian_sample(mean, log_std, generator)
             step = BehaviourStep(
                 action=action.numpy(force=True),
                 log_prob=gaussian_log_prob(action, mean, log_std).numpy(force=True),
@@ -245,8 +246,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         mean, log_std = policy.action_distribution(batch.observation, codes)
         entropy_t = gaussian_entropy(log_std[:, :-1])
         log_prob_t = gaussian_log_prob(batch.action, mean[:, :-1], log_std[:, :-1])
-        noise = torch.randn(batch.action.shape, generator=self._generator, device=self.device)
-        action_tp1 = mean[:, 1:] + torch.exp(log_std[:, 1:]) * noise
+        action_tp1 = gaussian_sample(mean[:, 1:], log_std[:, 1:], self._generator)
 
         # The constant makes ignorance worth 0: it moves no optimum, and spares the critic learning it.
         clipped_log_q = (log_q + policy.family.max_entropy).clamp(-config.inference_clip, config.inference_clip)
@@ -289,8 +289,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         params = policy.embedding(batch.task)[:, None].expand(-1, state_t.shape[1], -1)
         code = policy.family.code(policy.family.sample(params, self._generator))
         mean, log_std = policy.action_distribution(state_t, code)
-        noise = torch.randn(mean.shape, generator=self._generator, device=mean.device)
-        action = mean + torch.exp(log_std) * noise
+        action = gaussian_sample(mean, log_std, self._generator)
         value = masked_mean(policy.value(state_t, action, code, task, target=False, frozen=True).amin(0), batch.mask)
         policy_entropy = masked_mean(gaussian_entropy(log_std), batch.mask)
         embedding_entropy = policy.family.entropy(

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 import skill_envs
+from skill_agent.losses import gaussian_sample
 
 if TYPE_CHECKING:
     from skill_agent.agent import SkillEmbedding
@@ -36,7 +37,6 @@ def rollout(
     episodes_per_task: int,
     seed: int,
     *,
-    mean_action: bool = False,
     discrete: bool = False,
 ) -> Rollouts:
     """Run the policy for whole episodes, all in one batch.
@@ -47,7 +47,6 @@ def rollout(
         episodes_per_task: episodes of every task, in the order of the tasks.
         seed: seeds start states, z and actions.
         discrete: draw a Bernoulli z itself, in place of its relaxation.
-        mean_action: act by the mean of pi(a|s,z) instead of a draw; z is drawn in any case.
 
     Raises:
         ValueError: the environment has another number of tasks.
@@ -67,8 +66,7 @@ def rollout(
     states, actions, rewards, successes = [_state(observation)], [], [], []
     for _ in range(vector.max_episode_steps):
         mean, log_std = policy.action_distribution(torch.as_tensor(states[-1]), code)
-        noise = torch.randn(mean.shape, generator=generator)
-        action = (mean if mean_action else mean + torch.exp(log_std) * noise).numpy()
+        action = gaussian_sample(mean, log_std, generator).numpy()
         observation, reward, _, _, info = env.step(np.clip(action, -1, 1))
         states.append(_state(observation))
         actions.append(action)

@@ -17,6 +17,11 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     return (-0.5 * standardised.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
+def gaussian_sample(mean: Tensor, log_std: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Reparameterised draw from a diagonal Gaussian: (..., d) to (..., d)."""
+    return mean + torch.exp(log_std) * torch.randn(mean.shape, generator=generator, device=mean.device)
+
+
 def gaussian_entropy(log_std: Tensor) -> Tensor:
     """Entropy [nat] of a diagonal Gaussian: (..., d) to (...)."""
     return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)

@@ -17,6 +17,7 @@ from skill_agent.losses import (
     gaussian_entropy,
     gaussian_kl,
     gaussian_log_prob,
+    gaussian_sample,
 )
 
 
@@ -117,9 +118,7 @@ class Gaussian(Family):
 
     def sample(self, params: Tensor, generator: torch.Generator | None) -> Tensor:
         """Reparameterised draw."""
-        mean, log_std = self.mean_log_std(params)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        return mean + torch.exp(log_std) * noise
+        return gaussian_sample(*self.mean_log_std(params), generator)
 
     def log_prob(self, params: Tensor, latent: Tensor) -> Tensor:
         """Log-density."""

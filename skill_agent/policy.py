@@ -13,6 +13,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from skill_agent.config import SkillConfig
+from skill_agent.losses import gaussian_sample
 from skill_agent.networks import Critics, Embedding, FastELU, TaskId, bounded, make_families, mlp
 
 NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
@@ -201,7 +202,7 @@ class SkillPolicy(BasePolicy):
             skill = self.next_state(task, SkillState(*state) if state else None, starts, None, deterministic)
             code = self.family.code(torch.as_tensor(skill.latent, device=self.device))
             mean, log_std = self.action_distribution(features, code)
-            action = mean if deterministic else mean + torch.exp(log_std) * torch.randn_like(mean)
+            action = mean if deterministic else gaussian_sample(mean, log_std)
         scaled = self.unscale_action(np.clip(action.numpy(force=True), -1, 1)).astype(self.action_space.dtype)
         scaled = scaled.reshape(-1, *(self.action_space.shape or ()))
         return (scaled if batched else scaled[0]), skill
@@ -211,7 +212,7 @@ class SkillPolicy(BasePolicy):
         features, task = self.split(observation)
         code = self.family.code(self.draw_latent(task, None, deterministic))
         mean, log_std = self.action_distribution(features, code)
-        return mean if deterministic else mean + torch.exp(log_std) * torch.randn_like(mean)
+        return mean if deterministic else gaussian_sample(mean, log_std)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {

@@ -207,6 +207,7 @@ def test_save_and_load_give_equal_actions_and_go_on_learning(tmp_path):
     assert (expected == actual).all()
     loaded.learn(400, reset_num_timesteps=False)
     assert loaded.num_timesteps > agent.num_timesteps
+    assert (loaded.replay_buffer.age[0] == 0).all(), "the environments were reset, so z was drawn afresh"
 
 
 def test_other_environments_work_too():
