@@ -200,25 +200,33 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, config = self.policy, self.config
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
-        terms: dict[str, Tensor] = {}
+        if config.normalise and self._n_updates == 0:
+            policy.fit_normalisation(self.replay_buffer.stored_observations())
         for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample_windows(
-                batch_size, config.window, config.segment, self._rng, self._vec_normalize_env
-            )
+            batch = self._sample(batch_size)
             loss, terms = self.losses(batch)
             policy.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            terms["train/grad_norm"] = torch.nn.utils.clip_grad_norm_(policy.trained_parameters, config.max_grad_norm)
+            norm = torch.nn.utils.clip_grad_norm_(policy.trained_parameters, config.max_grad_norm)
             policy.optimizer.step()
             self._n_updates += 1
             if self._n_updates % config.target_period == 0:
                 policy.critics_target.load_state_dict(policy.critics.state_dict())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name, value in terms.items():  # of the last update: averaging all of them costs more than it tells
-            self.logger.record(name, value.item())
+        if gradient_steps:  # the last update's terms: averaging all of them costs more than it tells
+            for name, value in {**terms, "train/grad_norm": norm}.items():
+                self.logger.record(name, (masked_mean(value, batch.mask) if value.ndim else value).item())
+
+    def _sample(self, batch_size: int) -> TrajectoryBatch:
+        """Windows from replay, with states as the networks see them."""
+        assert self.replay_buffer is not None
+        window, segment = self.config.window, self.config.segment
+        batch = self.replay_buffer.sample_windows(batch_size, window, segment, self._rng, self._vec_normalize_env)
+        features = self.policy.features
+        return batch._replace(observation=features(batch.observation), context=features(batch.context))
 
     def losses(self, batch: TrajectoryBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of all losses on one batch, and every term by its logged name.
+        """The sum of all losses on one batch, and every term by its logged name: scalars, or (B, L) for their mean.
 
         Critic (equation 5), policy and embedding (6) and inference network (7) have disjoint
         parameters and gradients, so one sum and one optimiser serve them all.
@@ -265,11 +273,11 @@ class SkillEmbedding(OffPolicyAlgorithm):
         q_t, v_tp1 = values.amin(0)
         targets = retrace_targets(q_t, v_tp1, reward_t, self.gamma * batch.discount, trace_t)
         return targets, {
-            "reward/task": masked_mean(batch.reward, batch.mask),
-            "reward/inference": config.inference_coef * masked_mean(clipped_log_q, batch.mask),
-            "reward/policy_entropy": config.policy_entropy_coef * masked_mean(entropy_t, batch.mask),
-            "retrace/mean_trace": masked_mean(trace_t, batch.mask),
-            "retrace/mean_target": masked_mean(targets, batch.mask),
+            "reward/task": batch.reward,
+            "reward/inference": config.inference_coef * clipped_log_q,
+            "reward/policy_entropy": config.policy_entropy_coef * entropy_t,
+            "retrace/mean_trace": trace_t,
+            "retrace/mean_target": targets,
         }
 
     def _inference_log_prob(self, batch: TrajectoryBatch) -> Tensor:
@@ -290,7 +298,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
         code = policy.family.code(policy.family.sample(params, self._generator))
         mean, log_std = policy.action_distribution(state_t, code)
         action = gaussian_sample(mean, log_std, self._generator)
-        value = masked_mean(policy.value(state_t, action, code, task, target=False, frozen=True).amin(0), batch.mask)
+        value = masked_mean(
+            policy.value(state_t, action, code, task, target=False, frozen=True, count=1)[0], batch.mask
+        )
         policy_entropy = masked_mean(gaussian_entropy(log_std), batch.mask)
         embedding_entropy = policy.family.entropy(
             policy.embedding(torch.arange(policy.n_tasks, device=self.device))

@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from skill_agent.config import SkillConfig
 from skill_agent.losses import gaussian_sample
-from skill_agent.networks import Critics, Embedding, FastELU, TaskId, bounded, make_families, mlp
+from skill_agent.networks import Embedding, TaskId, bounded, make_families
+from skill_agent.perceptrons import Perceptrons
 
 NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
+
+_SMALLEST_STD = 0.05  # channels that hardly vary are not blown up
+_LARGEST_STATE = 10.0  # standard deviations
 
 
 class SkillState(NamedTuple):
@@ -45,7 +49,7 @@ class SkillPolicy(BasePolicy):
         lr_schedule: Schedule,
         config: SkillConfig | None = None,
         net_arch: list[int] | dict[str, list[int]] | None = None,
-        activation_fn: type[nn.Module] = FastELU,
+        activation_fn: type[nn.Module] = nn.ELU,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -73,17 +77,25 @@ class SkillPolicy(BasePolicy):
         self.family, self.inference_family = make_families(self.config, self.n_tasks)
         z_dim, arch = self.family.dim, self.net_arch
 
+        self.state_mean: Tensor
+        self.state_scale: Tensor
+        self.register_buffer("state_mean", torch.zeros(state_dim))
+        self.register_buffer("state_scale", torch.ones(state_dim))
         self.embedding = Embedding(self.family, self.n_tasks)
-        self.actor = mlp([state_dim + z_dim, *arch["pi"], 2 * action_dim], activation_fn)
+
+        def perceptrons(count: int, *sizes: int) -> Perceptrons:
+            return Perceptrons(count, list(sizes), activation_fn, self.config.bf16)
+
+        self.actor = perceptrons(1, state_dim + z_dim, *arch["pi"], 2 * action_dim)
         with torch.no_grad():
-            self.actor[0].weight[:, state_dim:] *= self.config.z_gain  # type: ignore[index, operator]
-        self.inference: nn.Sequential | None = None
+            self.actor.weights[0][:, state_dim:] *= self.config.z_gain
+        self.inference: Perceptrons | None = None
         if not isinstance(self.family, TaskId):
             inputs = action_dim + self.config.segment * state_dim
-            self.inference = mlp([inputs, *arch["inference"], self.inference_family.n_params], activation_fn)
-        sizes = [state_dim + action_dim + z_dim + self.n_tasks, *arch["qf"], 1]
-        self.critics = Critics(self.config.n_critics, sizes, activation_fn)
-        self.critics_target = Critics(self.config.n_critics, sizes, activation_fn)
+            self.inference = perceptrons(1, inputs, *arch["inference"], self.inference_family.n_params)
+        critic_inputs = state_dim + action_dim + z_dim + self.n_tasks
+        self.critics = perceptrons(self.config.n_critics, critic_inputs, *arch["qf"], 1)
+        self.critics_target = perceptrons(self.config.n_critics, critic_inputs, *arch["qf"], 1)
         self.critics_target.load_state_dict(self.critics.state_dict())
         self.critics_target.requires_grad_(False)
 
@@ -92,6 +104,17 @@ class SkillPolicy(BasePolicy):
             {"fused": True} if optimizer_kwargs is None and optimizer_class is torch.optim.Adam else optimizer_kwargs
         )
         self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **(kwargs or {}))  # type: ignore[call-arg]
+
+    # States -----------------------------------------------------------------------------------
+
+    def fit_normalisation(self, observation: NDArray[np.float32]) -> None:
+        """Measure each channel's mean and standard deviation on observations (n, S), once."""
+        self.state_mean.copy_(torch.as_tensor(observation.mean(0)))
+        self.state_scale.copy_(torch.as_tensor(1 / np.maximum(observation.std(0), _SMALLEST_STD)))
+
+    def features(self, observation: Tensor) -> Tensor:
+        """States (..., S) as the networks see them, of observations (..., S)."""
+        return ((observation - self.state_mean) * self.state_scale).clamp(-_LARGEST_STATE, _LARGEST_STATE)
 
     # Distributions ----------------------------------------------------------------------------
 
@@ -105,10 +128,21 @@ class SkillPolicy(BasePolicy):
         Returns:
             (..., A) each; actions are clipped to [-1, 1] only where they are applied.
         """
-        mean, log_std = self.actor(torch.cat((state, code), dim=-1)).chunk(2, dim=-1)
+        inputs = torch.cat((state, code), dim=-1)
+        mean, log_std = self.actor(inputs.flatten(0, -2)).reshape(*inputs.shape[:-1], -1).chunk(2, dim=-1)
         return torch.tanh(mean), bounded(log_std, self.config.policy_log_std)
 
-    def value(self, state: Tensor, action: Tensor, code: Tensor, task: Tensor, *, target: bool, frozen: bool) -> Tensor:
+    def value(
+        self,
+        state: Tensor,
+        action: Tensor,
+        code: Tensor,
+        task: Tensor,
+        *,
+        target: bool,
+        frozen: bool,
+        count: int | None = None,
+    ) -> Tensor:
         """Q(s, a; z, t) of every critic: (..., d) inputs to (K, ...).
 
         Args:
@@ -118,10 +152,11 @@ class SkillPolicy(BasePolicy):
             task: (..., T) one-hot.
             target: use the target network.
             frozen: pass gradients to the inputs only.
+            count: evaluate only the first ``count`` critics.
         """
         inputs = torch.cat((state, action, code, task), dim=-1)
         critics = self.critics_target if target else self.critics
-        values: Tensor = critics(inputs.flatten(0, -2), frozen)
+        values: Tensor = critics(inputs.flatten(0, -2), frozen, count)
         return values.reshape(-1, *inputs.shape[:-1])
 
     def inferred(self, action: Tensor, segments: Tensor) -> Tensor:
@@ -132,7 +167,7 @@ class SkillPolicy(BasePolicy):
             segments: (n, H, S), oldest state first.
         """
         assert self.inference is not None, "the task_id embedding has no inference network"
-        parameters: Tensor = self.inference(torch.cat((action, segments.flatten(1)), dim=-1))
+        parameters: Tensor = self.inference(torch.cat((action, segments.flatten(1)), dim=-1))[0]
         return parameters
 
     # Acting -----------------------------------------------------------------------------------
@@ -145,8 +180,8 @@ class SkillPolicy(BasePolicy):
     def split(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """States (n, S) and task indices (n,) of observations."""
         if isinstance(obs, dict):
-            return obs["observation"].float(), obs["task"].long().reshape(-1)
-        return obs.float(), torch.zeros(len(obs), dtype=torch.long, device=obs.device)
+            return self.features(obs["observation"].float()), obs["task"].long().reshape(-1)
+        return self.features(obs.float()), torch.zeros(len(obs), dtype=torch.long, device=obs.device)
 
     def next_state(
         self,

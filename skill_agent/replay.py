@@ -97,6 +97,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             array[pos] = value
         super().add(_features(obs), _features(next_obs), action.action, reward, done, infos)
 
+    def stored_observations(self) -> NDArray[np.float32]:
+        """All observations in replay, (n, S)."""
+        stored: NDArray[np.float32] = self.observations[: self.buffer_size if self.full else self.pos]
+        return stored.reshape(-1, *self.obs_shape)
+
     def sample_windows(
         self,
         batch_size: int,
