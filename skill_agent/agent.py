@@ -183,8 +183,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 task=task.numpy(force=True),
                 age=self._skill.age,
             )
-        clipped = policy.unscale_action(np.clip(step.action, -1, 1)).astype(self.action_space.dtype)
-        return clipped, step
+        return policy.env_action(action), step
 
     def _store_transition(
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
