@@ -7,11 +7,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from skill_agent.config import SkillConfig, make_config
@@ -130,10 +132,23 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
             )
         self._task_codes = torch.eye(n_tasks, device=self.device)
-        self._generator = torch.Generator(self.device)
-        self._rng = np.random.default_rng(self.seed)
-        self._generator.manual_seed(int(self._rng.integers(2**63)))
         self._convert_train_freq()
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed every source of randomness; None draws a seed for the learner's own generators."""
+        super().set_random_seed(seed)
+        self._generator = torch.Generator(self.device)
+        self._rng = np.random.default_rng(seed)
+        self._generator.manual_seed(int(self._rng.integers(2**63)))
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        if isinstance(env, VectorEnv):
+            raise ValueError(
+                f"{env} is a vector environment of Gymnasium; choose one of SB3, by make_skill_vec_env(id, n_envs) "
+                "or, outside the suite, stable_baselines3.common.env_util.make_vec_env"
+            )
+        return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_generator", "_task_codes"]
@@ -163,6 +178,13 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self._episode_start = np.ones(self.n_envs, bool)
         return result
 
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        """As in SB3; where a callback stops it, the next call of `learn` starts new episodes."""
+        result = super().collect_rollouts(*args, **kwargs)
+        if not result.continue_training:
+            self._last_obs = None  # SB3 did not keep the last step, so this z could leak into the next episode
+        return result
+
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[NDArray[Any], Any]:
@@ -183,8 +205,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 task=task.numpy(force=True),
                 age=self._skill.age,
             )
-        clipped = policy.unscale_action(np.clip(step.action, -1, 1)).astype(self.action_space.dtype)
-        return clipped, step
+        return policy.env_action(action), step
 
     def _store_transition(
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
@@ -200,8 +221,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, config = self.policy, self.config
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
-        if config.normalise and self._n_updates == 0:
-            policy.fit_normalisation(self.replay_buffer.stored_observations())
+        if config.normalize_observations and self._n_updates == 0:
+            policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
         for _ in range(gradient_steps):
             batch = self._sample(batch_size)
             loss, terms = self.losses(batch)

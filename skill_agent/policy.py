@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,12 +36,15 @@ class SkillPolicy(BasePolicy):
 
     Attributes:
         n_tasks: T, 1 for a Box observation.
+        state_dim: S, of the observation without the task, flattened.
         embedding: parameters of p(z|t).
         actor: (state, code of z) to mean and log standard deviation of the action.
         inference: (action, state segment) to parameters of q(z|a, s^H); None for "task_id".
         critics: (state, action, code of z, one-hot task) to values.
         critics_target: a copy of ``critics``, refreshed now and then.
     """
+
+    action_space: spaces.Box
 
     def __init__(
         self,
@@ -56,8 +60,8 @@ class SkillPolicy(BasePolicy):
         """Build the networks.
 
         Args:
-            observation_space: a 1-D Box, or a Dict of "observation" (1-D Box) and "task" (Discrete).
-            action_space: a 1-D Box.
+            observation_space: a Box, or a Dict of "observation" (Box) and "task" (Discrete).
+            action_space: a Box.
             lr_schedule: learning rate by remaining progress.
             config: settings of the method.
             net_arch: hidden layers, one list for all networks or a dict of "pi", "qf" and
@@ -69,18 +73,25 @@ class SkillPolicy(BasePolicy):
         Raises:
             ValueError: an observation space or network of another kind.
         """
-        super().__init__(observation_space, action_space, optimizer_class=optimizer_class, squash_output=True)
+        if optimizer_kwargs is None:
+            optimizer_kwargs = {"fused": True} if optimizer_class is torch.optim.Adam else {}
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            squash_output=True,
+        )
+        self.activation_fn = activation_fn
         self.config = config or SkillConfig()
         self.net_arch = _check_net_arch(net_arch)
         self.box, self.n_tasks = split_observation_space(observation_space)
-        state_dim, action_dim = int(np.prod(self.box.shape)), int(np.prod(action_space.shape))
+        self.state_dim, action_dim = math.prod(self.box.shape), math.prod(action_space.shape)
         self.family, self.inference_family = make_families(self.config, self.n_tasks)
-        z_dim, arch = self.family.dim, self.net_arch
+        state_dim, z_dim, arch = self.state_dim, self.family.dim, self.net_arch
 
-        self.state_mean: Tensor
-        self.state_scale: Tensor
-        self.register_buffer("state_mean", torch.zeros(state_dim))
-        self.register_buffer("state_scale", torch.ones(state_dim))
+        self.state_mean = nn.Parameter(torch.zeros(state_dim), requires_grad=False)
+        self.state_scale = nn.Parameter(torch.ones(state_dim), requires_grad=False)
         self.embedding = Embedding(self.family, self.n_tasks)
 
         def perceptrons(count: int, *sizes: int) -> Perceptrons:
@@ -100,10 +111,7 @@ class SkillPolicy(BasePolicy):
         self.critics_target.requires_grad_(False)
 
         self.trained_parameters = [p for p in self.parameters() if p.requires_grad]
-        kwargs = (
-            {"fused": True} if optimizer_kwargs is None and optimizer_class is torch.optim.Adam else optimizer_kwargs
-        )
-        self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **(kwargs or {}))  # type: ignore[call-arg]
+        self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **optimizer_kwargs)  # type: ignore[call-arg]
 
     # States -----------------------------------------------------------------------------------
 
@@ -180,8 +188,10 @@ class SkillPolicy(BasePolicy):
     def split(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """States (n, S) and task indices (n,) of observations."""
         if isinstance(obs, dict):
-            return self.features(obs["observation"].float()), obs["task"].long().reshape(-1)
-        return self.features(obs.float()), torch.zeros(len(obs), dtype=torch.long, device=obs.device)
+            features = self.features(obs["observation"].float().reshape(-1, self.state_dim))
+            return features, obs["task"].long().reshape(-1)
+        features = self.features(obs.float().reshape(-1, self.state_dim))
+        return features, torch.zeros(len(obs), dtype=torch.long, device=obs.device)
 
     def next_state(
         self,
@@ -223,24 +233,38 @@ class SkillPolicy(BasePolicy):
             Actions within the bounds of the action space, and the new state.
 
         Raises:
-            ValueError: an observation of the wrong kind or shape, or a task out of range.
+            ValueError: an observation of the wrong kind or shape, a task out of range, or a state or
+                ``episode_start`` for another number of observations.
         """
         self.set_training_mode(False)
         if isinstance(observation, tuple):
             raise ValueError("predict() got a tuple; with gymnasium, unpack first: obs, info = env.reset()")
+        space = self.observation_space
+        keys = sorted(space.spaces) if isinstance(space, spaces.Dict) else []
+        if (given := sorted(observation) if isinstance(observation, dict) else []) != keys:
+            raise ValueError(f"an observation with keys {given} is not valid; choose {keys or space}")
         obs, batched = self.obs_to_tensor(observation)
         features, task = self.split(obs)
         if len(task) and not 0 <= int(task.min()) <= int(task.max()) < self.n_tasks:
             raise ValueError(f"task={task.tolist()} is not valid; choose integers from 0 to {self.n_tasks - 1}")
         starts = np.zeros(len(task), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
+        sizes = {"task": len(task), "state": len(state[0] if state else task), "episode_start": len(starts)}
+        if set(sizes.values()) != {len(features)}:
+            raise ValueError(f"lengths {sizes} are not valid with {len(features)} observations; choose as many of each")
         with torch.no_grad():
             skill = self.next_state(task, SkillState(*state) if state else None, starts, None, deterministic)
             code = self.family.code(torch.as_tensor(skill.latent, device=self.device))
             mean, log_std = self.action_distribution(features, code)
             action = mean if deterministic else gaussian_sample(mean, log_std)
-        scaled = self.unscale_action(np.clip(action.numpy(force=True), -1, 1)).astype(self.action_space.dtype)
-        scaled = scaled.reshape(-1, *(self.action_space.shape or ()))
+        scaled = self.env_action(action)
         return (scaled if batched else scaled[0]), skill
+
+    def env_action(self, action: Tensor) -> NDArray[Any]:
+        """Actions (n, A) as the environment takes them: within its bounds, of its shape and type."""
+        space = self.action_space
+        scaled = self.unscale_action(np.clip(action.numpy(force=True), -1, 1).reshape(-1, *space.shape))
+        within: NDArray[Any] = np.clip(scaled, space.low, space.high)  # rounding may have left the bounds
+        return within.astype(space.dtype)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         """Actions for a freshly drawn z; SB3 calls it only through `predict`, overridden above."""
@@ -256,6 +280,9 @@ class SkillPolicy(BasePolicy):
             "lr_schedule": self._dummy_schedule,
             "config": self.config,
             "net_arch": self.net_arch,
+            "activation_fn": self.activation_fn,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
         }
 
 
@@ -263,16 +290,18 @@ def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
     """The Box part of an observation space and its number of tasks.
 
     Raises:
-        ValueError: the space is neither a 1-D Box nor a Dict of "observation" and "task".
+        ValueError: the space is neither a Box nor a Dict of "observation" and "task".
     """
     box, n_tasks = space, 1
     if isinstance(space, spaces.Dict):
         task = space.spaces.get("task")
         if set(space.spaces) != {"observation", "task"} or not isinstance(task, spaces.Discrete):
-            raise ValueError(f"{space} is not valid; a Dict needs 'observation' (1-D Box) and 'task' (Discrete)")
+            raise ValueError(f"{space} is not valid; a Dict needs 'observation' (Box) and 'task' (Discrete)")
+        if task.start != 0:
+            raise ValueError(f"task={task} is not valid; tasks are numbered from start=0")
         box, n_tasks = space.spaces["observation"], int(task.n)
-    if not isinstance(box, spaces.Box) or len(box.shape) != 1:
-        raise ValueError(f"{box} is not valid as an observation; only 1-D Box is supported")
+    if not isinstance(box, spaces.Box):
+        raise ValueError(f"{box} is not valid as an observation; choose a Box")
     return box, n_tasks
 
 
