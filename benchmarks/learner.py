@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3 import SAC
-from stable_baselines3.common.logger import Logger
 
 from skill_agent import SkillEmbedding, make_skill_vec_env
 
@@ -73,7 +72,9 @@ def products_of(agent: SkillEmbedding) -> Callable[[], None]:
 def make_agent(bf16: bool) -> SkillEmbedding:
     """An agent with replay to learn from."""
     env = make_skill_vec_env("SkillEmbed/LWallPretrain-v0", 64, seed=0, num_threads=1)
-    agent = SkillEmbedding("MultiInputPolicy", env, seed=0, device="cpu", gradient_steps=0, learning_starts=0, bf16=bf16)
+    agent = SkillEmbedding(
+        "MultiInputPolicy", env, seed=0, device="cpu", gradient_steps=0, learning_starts=0, bf16=bf16
+    )
     return agent.learn(12_800)
 
 
@@ -81,7 +82,9 @@ def make_sac() -> SAC:
     """SB3's SAC with replay to learn from."""
     env = make_skill_vec_env("SkillEmbed/LWall-v0", 64, seed=0, num_threads=1)
     net = {"net_arch": [200, 200]}
-    sac = SAC("MlpPolicy", env, seed=0, device="cpu", policy_kwargs=net, buffer_size=100_000, train_freq=100, gradient_steps=1)
+    sac = SAC(
+        "MlpPolicy", env, seed=0, device="cpu", policy_kwargs=net, buffer_size=100_000, train_freq=100, gradient_steps=1
+    )
     return sac.learn(6_400)
 
 
@@ -139,7 +142,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    parser.add_argument("--memory", action="store_true", help="only fill a replay of 1e5 steps, update, print the memory")
+    parser.add_argument(
+        "--memory", action="store_true", help="only fill a replay of 1e5 steps, update, print the memory"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.memory:

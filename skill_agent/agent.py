@@ -317,8 +317,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, config = self.policy, self.config
         params = policy.embedding(batch.task)[:, None].expand(-1, state_t.shape[1], -1)
         code = policy.family.code(policy.family.sample(params, self._generator))
-        mean, log_std = policy.action_distribution(state_t, code)
-        action = gaussian_sample(mean, log_std, self._generator)
+        raw_mean, log_std = policy.action_parameters(state_t, code)
+        action = gaussian_sample(torch.tanh(raw_mean), log_std, self._generator)
         value = masked_mean(
             policy.value(state_t, action, code, task, target=False, frozen=True, count=1)[0], batch.mask
         )
@@ -327,8 +327,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
             policy.embedding(torch.arange(policy.n_tasks, device=self.device))
         ).mean()
         loss = -value - config.policy_entropy_coef * policy_entropy - config.embedding_entropy_coef * embedding_entropy
-        return loss, {
+        saturation = raw_mean.square().mean()
+        return loss + config.saturation_coef * saturation, {
             "policy/value": value,
+            "policy/saturation": saturation,
             "policy/entropy": policy_entropy,
             "embedding/entropy": embedding_entropy,
         }

@@ -28,6 +28,8 @@ class SkillConfig:
         inference_log_std: bounds of the inference network's log standard deviation (Gaussian).
         inference_clip: log q is clipped to plus or minus this in the reward.
         policy_log_std: bounds of the policy's log standard deviation; it starts in the middle.
+        saturation_coef: weight of the squared mean before its tanh in the policy's loss: it keeps means off the flat
+            ends of tanh, from which no gradient leads back.
         segment: H, number of states that the inference network sees.
         window: N, number of steps of a Retrace target.
         retrace_lambda: factor of the trace coefficients c.
@@ -54,6 +56,7 @@ class SkillConfig:
     inference_log_std: tuple[float, float] = (-3.0, 1.0)
     inference_clip: float = 10.0
     policy_log_std: tuple[float, float] = (-2.5, -0.3)
+    saturation_coef: float = 0.01
     segment: int = 5
     window: int = 10
     retrace_lambda: float = 1.0

@@ -126,19 +126,27 @@ class SkillPolicy(BasePolicy):
 
     # Distributions ----------------------------------------------------------------------------
 
-    def action_distribution(self, state: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean, in (-1, 1), and log standard deviation of pi(a|s,z).
+    def action_parameters(self, state: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of pi(a|s,z) before its tanh, and its log standard deviation.
 
         Args:
             state: (..., S).
             code: (..., Z).
 
         Returns:
-            (..., A) each; actions are clipped to [-1, 1] only where they are applied.
+            (..., A) each.
         """
         inputs = torch.cat((state, code), dim=-1)
-        mean, log_std = self.actor(inputs.flatten(0, -2)).reshape(*inputs.shape[:-1], -1).chunk(2, dim=-1)
-        return torch.tanh(mean), bounded(log_std, self.config.policy_log_std)
+        raw_mean, log_std = self.actor(inputs.flatten(0, -2)).reshape(*inputs.shape[:-1], -1).chunk(2, dim=-1)
+        return raw_mean, bounded(log_std, self.config.policy_log_std)
+
+    def action_distribution(self, state: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean, in (-1, 1), and log standard deviation of pi(a|s,z); shapes as of `action_parameters`.
+
+        Actions are clipped to [-1, 1] only where they are applied.
+        """
+        raw_mean, log_std = self.action_parameters(state, code)
+        return torch.tanh(raw_mean), log_std
 
     def value(
         self,

@@ -1,0 +1,144 @@
+"""Transfer (paper, section 6): the skills are frozen, and a new task is learned by choosing z = f(x)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+
+from skill_agent.losses import gaussian_sample
+from skill_agent.policy import SkillPolicy
+
+
+def skill_space(skills: SkillPolicy, width: float = 2.0) -> spaces.Box:
+    """The box (Z,) that z is chosen from: every task's mean code, and ``width`` standard deviations around it."""
+    with torch.no_grad():
+        params = skills.embedding(torch.arange(skills.n_tasks, device=skills.device))
+        draws = skills.family.code(
+            skills.family.sample(params[:, None].expand(-1, 4096, -1), torch.Generator(skills.device).manual_seed(0))
+        )
+        mean, std = draws.mean(1), draws.std(1)
+    low, high = (mean - width * std).amin(0), (mean + width * std).amax(0)
+    return spaces.Box(low.numpy(force=True), high.numpy(force=True), dtype=np.float32)
+
+
+class SkillSpaceVecEnv(VecEnvWrapper):
+    """A vector environment whose action is z, held for some steps while the frozen skills act.
+
+    Any algorithm of SB3 can learn on it: ``SAC("MlpPolicy", SkillSpaceVecEnv(env, skills))``. A step's reward
+    is the sum over the held steps. Where an episode ends within a hold, that hold ends too: what the next
+    episode does until the other environments have finished theirs earns nothing.
+    """
+
+    def __init__(self, venv: VecEnv, skills: SkillPolicy, hold: int = 5, seed: int = 0) -> None:
+        """Put the skills before an environment.
+
+        Args:
+            venv: vector environment of one task, with the skills' observations and actions.
+            skills: a trained policy; it is not changed.
+            hold: steps for which a z is held.
+            seed: of the skills' actions.
+
+        Raises:
+            ValueError: ``hold`` below 1, or an environment whose spaces are not the skills'.
+        """
+        if hold < 1:
+            raise ValueError(f"hold={hold} is not valid; choose at least 1")
+        for name, space, valid in (
+            ("observations", venv.observation_space, skills.box),
+            ("actions", venv.action_space, skills.action_space),
+        ):
+            if space.shape != valid.shape:
+                raise ValueError(f"the environment's {name} are {space}; the skills need {valid}")
+        super().__init__(venv, action_space=skill_space(skills))
+        self.skills, self.hold = skills, hold
+        self._generator = torch.Generator(skills.device).manual_seed(seed)
+
+    def reset(self) -> Any:
+        """Reset every environment."""
+        self._observation = self.venv.reset()
+        return self._observation
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep z (n, Z) for `step_wait`."""
+        self._code = torch.as_tensor(np.asarray(actions, np.float32), device=self.skills.device)
+
+    def step_wait(self) -> Any:
+        """Run the skills for ``hold`` steps of every environment."""
+        total, ended = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for _ in range(self.hold):
+            self._observation, reward, done, step_infos = self.venv.step(self._act(self._observation))
+            total += np.where(ended, 0.0, reward)
+            infos = [old if over else new for old, over, new in zip(infos, ended, step_infos, strict=True)]
+            ended |= done
+        return self._observation, total, ended, infos
+
+    def _act(self, observation: NDArray[Any]) -> NDArray[Any]:
+        return act(self.skills, observation, self._code, self._generator)
+
+
+@torch.no_grad()
+def act(
+    skills: SkillPolicy, observation: NDArray[Any], code: torch.Tensor, generator: torch.Generator | None
+) -> NDArray[Any]:
+    """Actions (n, A) of the skills for observations (n, S) and codes of z (n, Z); mean actions without a generator."""
+    state = skills.features(torch.as_tensor(observation, device=skills.device).float())
+    mean, log_std = skills.action_distribution(state, code)
+    action = mean if generator is None else gaussian_sample(mean, log_std, generator)
+    return skills.env_action(action)
+
+
+class TransferState(NamedTuple):
+    """The recurrent state of `TransferredPolicy.predict`."""
+
+    code: NDArray[np.float32]  # (n, Z) z in use
+    age: NDArray[np.int64]  # (n,) steps since it was chosen
+
+
+class TransferredPolicy:
+    """Frozen skills and a mapping z = f(x), with SB3's ``predict``."""
+
+    def __init__(self, skills: SkillPolicy, mapping: SkillPolicy, hold: int) -> None:
+        """Join a mapping, trained on a `SkillSpaceVecEnv`, to its skills."""
+        self.skills, self.mapping, self.hold = skills, mapping, hold
+
+    def predict_skill(self, observation: NDArray[Any], deterministic: bool = False) -> NDArray[np.float32]:
+        """Z (n, Z) for observations (n, S), or (Z,) for one."""
+        code, _ = self.mapping.predict(observation, deterministic=deterministic)
+        return code
+
+    def predict(
+        self,
+        observation: NDArray[Any],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
+        """Torques for observations; pass the returned state back in, so that z is held.
+
+        Args:
+            observation: one observation or a batch.
+            state: the `TransferState` returned by the last call; None chooses z afresh.
+            episode_start: (n,) bool, where z is chosen afresh.
+            deterministic: mean z and mean action, in place of draws.
+
+        Returns:
+            Actions within the bounds of the action space, and the new state.
+        """
+        batch = np.atleast_2d(observation)
+        code, age = (
+            TransferState(*state) if state else (np.zeros((len(batch), self.skills.family.dim), np.float32), None)
+        )
+        age = np.zeros(len(batch), np.int64) if age is None else (age + 1) % self.hold
+        if episode_start is not None:
+            age = np.where(np.asarray(episode_start, bool).reshape(-1), 0, age)
+        if (fresh := age == 0).any():
+            code = np.where(fresh[:, None], self.predict_skill(batch, deterministic), code)
+        generator = None if deterministic else torch.default_generator
+        action = act(self.skills, batch, torch.as_tensor(code, device=self.skills.device), generator)
+        return (action if np.ndim(observation) > 1 else action[0]), TransferState(code, age)
