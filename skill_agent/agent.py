@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import Tensor
 
 from skill_agent.config import SkillConfig, make_config
+from skill_agent.divergence import check_observation, check_transition, clip_gradients
 from skill_agent.losses import (
     augmented_reward,
     gaussian_entropy,
@@ -161,6 +162,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if not continuing or self.num_timesteps == 0:  # the environments were reset, so z is drawn afresh
             self._skill = None
             self._episode_start = np.ones(self.n_envs, bool)
+        check_observation("observation", self._last_obs)  # type: ignore[arg-type]
         return result
 
     def _sample_action(
@@ -189,6 +191,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
     def _store_transition(
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
     ) -> None:
+        check_transition(new_obs, reward, dones, infos)
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episode_start = np.asarray(dones, bool)
 
@@ -208,7 +211,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             loss, terms = self.losses(batch)
             policy.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            terms["train/grad_norm"] = torch.nn.utils.clip_grad_norm_(policy.trained_parameters, config.max_grad_norm)
+            terms["train/grad_norm"] = clip_gradients(policy, loss, terms, config.max_grad_norm)
             policy.optimizer.step()
             self._n_updates += 1
             if self._n_updates % config.target_period == 0:
