@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,6 +28,7 @@ from skill_agent.losses import (
 )
 from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
+from skill_agent.share import export_skills
 
 
 class SkillEmbedding(OffPolicyAlgorithm):
@@ -153,6 +155,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
     ) -> Self:
         """Learn for ``total_timesteps`` steps, counted over all environments; as in SB3."""
         return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+
+    def export_skills(self, path: Path | str, *, critics: bool = False, force: bool = False) -> Path:
+        """Write the trained skills to a file that can't run code; see `skill_agent.share.export_skills`."""
+        return export_skills(self.policy, path, critics=critics, force=force)
 
     # Collection -------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ from stable_baselines3.common.utils import LinearSchedule
 import skill_envs
 from skill_agent import evaluate
 from skill_agent.agent import SkillEmbedding
+from skill_agent.checkpoint import RunCheckpoint
+from skill_agent.files import write_whole
 from skill_agent.vec import make_skill_vec_env
 from skill_envs import ENVIRONMENTS
 
@@ -101,10 +103,26 @@ class Evaluation(BaseCallback):
         super().__init__()
         self.env_id, self.period, self.episodes = env_id, period, episodes_per_task
         self.curve: list[dict[str, Any]] = []
+        self._start, self._due = time.perf_counter(), 0
 
-    def _on_training_start(self) -> None:
-        self._start = time.perf_counter()
-        self._due = 0
+    @classmethod
+    def of(cls, run: Run) -> Evaluation:
+        """Ten evaluations in a run, and one at its end."""
+        return cls(run.env_id, run.total_timesteps // 10)
+
+    @property
+    def seconds(self) -> float:
+        """Time since training began [s], without pauses between two processes."""
+        return time.perf_counter() - self._start
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs to know."""
+        return {"curve": list(self.curve), "due": self._due, "seconds": self.seconds}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.curve, self._due = list(state["curve"]), state["due"]
+        self._start = time.perf_counter() - state["seconds"]
 
     def _on_step(self) -> bool:
         return True
@@ -123,7 +141,7 @@ class Evaluation(BaseCallback):
         self.curve.append(
             {
                 "steps": self.num_timesteps,
-                "seconds": round(time.perf_counter() - self._start, 2),
+                "seconds": round(self.seconds, 2),
                 "return": round(float(rollouts.reward.sum(1).mean()), 3),
                 "success": evaluate.success_rate(rollouts, policy.n_tasks),  # type: ignore[arg-type]
                 "kl": np.round(evaluate.embedding_kl(policy), 4).tolist(),  # type: ignore[arg-type]
@@ -132,24 +150,36 @@ class Evaluation(BaseCallback):
 
 
 def train(
-    run: Run, seed: int, progress_bar: bool = False, agent: SkillEmbedding | None = None
+    run: Run,
+    seed: int,
+    progress_bar: bool = False,
+    agent: SkillEmbedding | None = None,
+    evaluation: Evaluation | None = None,
+    checkpoints: RunCheckpoint | None = None,
 ) -> tuple[SkillEmbedding, dict[str, Any]]:
-    """Train one run and measure it.
+    """Train one run, or the rest of one, and measure it.
 
     Args:
         run: what to train.
         seed: seed of everything.
         progress_bar: show SB3's progress bar.
-        agent: an agent made by `build`, for example with another logger; None makes one.
+        agent: an agent made by `build`, for example with another logger or from a checkpoint; None makes one.
+        evaluation: of the run, from the same checkpoint; None begins a new curve.
+        checkpoints: saves checkpoints on the way.
 
     Returns:
         The agent and the raw record, which is JSON-serialisable.
     """
-    agent = agent or build(run, seed)
-    evaluation = Evaluation(run.env_id, run.total_timesteps // 10)
-    start = time.perf_counter()
-    agent.learn(run.total_timesteps, callback=evaluation, progress_bar=progress_bar)
-    seconds = time.perf_counter() - start
+    agent, evaluation = agent or build(run, seed), evaluation or Evaluation.of(run)
+    remaining = run.total_timesteps - agent.num_timesteps
+    agent.learn(
+        remaining,
+        # The last checkpoint is without the last evaluation, so that a resumed training makes it once.
+        callback=[evaluation] if checkpoints is None else [checkpoints, evaluation],
+        reset_num_timesteps=agent._last_obs is None,
+        progress_bar=progress_bar and remaining > 0,
+    )
+    seconds = evaluation.seconds
     assert agent.env is not None
     agent.env.close()
     record = {
@@ -211,10 +241,7 @@ def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128, kep
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(json.dumps(value) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, (json.dumps(value) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:

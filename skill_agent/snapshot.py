@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from skill_agent.agent import SkillEmbedding
 
 _COUNTERS = (
-    *("num_timesteps", "_num_timesteps_at_start", "_total_timesteps", "_episode_num", "_n_updates"),
-    *("_current_progress_remaining", "_last_obs", "_last_original_obs", "_last_episode_starts"),
+    *("num_timesteps", "_total_timesteps", "_current_progress_remaining", "_episode_num", "_n_updates"),
+    *("_last_obs", "_last_original_obs", "_last_episode_starts"),
 )
 
 
