@@ -25,6 +25,8 @@ setup(
         "matplotlib>=3.8",
         "scipy>=1.11",
         "tyro>=0.9",
+        "safetensors>=0.4.3",
+        "filelock>=3.12",
     ],
     extras_require={"dev": ["mypy>=1.11", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6"]},
     entry_points={"console_scripts": ["skill-embed=skill_agent.cli:main"]},

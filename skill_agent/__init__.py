@@ -1,8 +1,23 @@
 """Off-policy learning of an embedding space of transferable skills (Hausman et al., ICLR 2018)."""
 
 from skill_agent.agent import SkillEmbedding
+from skill_agent.checkpoint import CheckpointError, RunCheckpoint, load_checkpoint, load_latest, save_checkpoint
 from skill_agent.config import SkillConfig
+from skill_agent.divergence import TrainingDiverged
 from skill_agent.policy import SkillPolicy
+from skill_agent.share import load_skills
 from skill_agent.vec import make_skill_vec_env
 
-__all__ = ["SkillConfig", "SkillEmbedding", "SkillPolicy", "make_skill_vec_env"]
+__all__ = [
+    "CheckpointError",
+    "RunCheckpoint",
+    "SkillConfig",
+    "SkillEmbedding",
+    "SkillPolicy",
+    "TrainingDiverged",
+    "load_checkpoint",
+    "load_latest",
+    "load_skills",
+    "make_skill_vec_env",
+    "save_checkpoint",
+]

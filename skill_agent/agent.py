@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from skill_agent.config import SkillConfig, make_config
+from skill_agent.divergence import check_observation, check_transition, clip_gradients
 from skill_agent.losses import (
     augmented_reward,
     gaussian_entropy,
@@ -28,6 +30,7 @@ from skill_agent.losses import (
 )
 from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
+from skill_agent.share import export_skills
 
 
 class SkillEmbedding(OffPolicyAlgorithm):
@@ -168,6 +171,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
         """Learn for ``total_timesteps`` steps, counted over all environments; as in SB3."""
         return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
 
+    def export_skills(self, path: Path | str, *, critics: bool = False, force: bool = False) -> Path:
+        """Write the trained skills to a file that can't run code; see `skill_agent.share.export_skills`."""
+        return export_skills(self.policy, path, critics=critics, force=force)
+
     # Collection -------------------------------------------------------------------------------
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
@@ -176,6 +183,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if not continuing or self.num_timesteps == 0:  # the environments were reset, so z is drawn afresh
             self._skill = None
             self._episode_start = np.ones(self.n_envs, bool)
+        check_observation("observation", self._last_obs)  # type: ignore[arg-type]
         return result
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
@@ -210,6 +218,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
     def _store_transition(
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
     ) -> None:
+        check_transition(new_obs, reward, dones, infos)
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episode_start = np.asarray(dones, bool)
 
@@ -228,14 +237,14 @@ class SkillEmbedding(OffPolicyAlgorithm):
             loss, terms = self.losses(batch)
             policy.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(policy.trained_parameters, config.max_grad_norm)
+            terms["train/grad_norm"] = clip_gradients(policy, loss, terms, config.max_grad_norm)
             policy.optimizer.step()
             self._n_updates += 1
             if self._n_updates % config.target_period == 0:
                 policy.critics_target.load_state_dict(policy.critics.state_dict())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         if gradient_steps:  # the last update's terms: averaging all of them costs more than it tells
-            for name, value in {**terms, "train/grad_norm": norm}.items():
+            for name, value in terms.items():
                 self.logger.record(name, (masked_mean(value, batch.mask) if value.ndim else value).item())
 
     def _sample(self, batch_size: int) -> TrajectoryBatch:

@@ -8,12 +8,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
-
-if TYPE_CHECKING:
-    from skill_agent.experiments import Run
 
 
 @dataclass(frozen=True)
@@ -32,10 +29,12 @@ class Demo:
 
 @dataclass(frozen=True)
 class Train:
-    """Train skills on an environment of the suite."""
+    """Train skills on an environment of the suite, or go on with a run: train --resume RUN."""
 
-    env_id: tyro.conf.Positional[str]
+    env_id: tyro.conf.Positional[str] = ""
     """For example SkillEmbed/PointMassFourGoals-v0."""
+    resume: Path | None = None
+    """Folder of a run that was stopped; it goes on to its end with its own settings."""
     out: Path = Path("runs/train")
     """Folder for model, logs and record; must not exist."""
     timesteps: int = 260_000
@@ -54,6 +53,10 @@ class Train:
     """a2 of equation 3."""
     policy_entropy_coef: float = 0.005
     """a3 of equation 3."""
+    checkpoint_minutes: float = 2.0
+    """Time between two checkpoints [min]."""
+    keep: int = 3
+    """Checkpoints kept."""
     force: bool = False
     """Replace the folder if it exists."""
 
@@ -62,8 +65,10 @@ class Train:
 class Reproduce:
     """Train what a figure needs and has no record of yet, then draw the figure."""
 
-    figure: tyro.conf.Positional[Literal["fig2", "fig3"]]
-    """The paper's figure."""
+    figure: tyro.conf.Positional[Literal["fig2", "fig3", "pretrain"]]
+    """The paper's figure, or the pre-training of the arm's skills (section 7.2)."""
+    variants: tuple[str, ...] = ()
+    """Which of its runs; by default all."""
     seeds: int = 10
     """Seeds 0 to this less 1."""
     jobs: int = 2
@@ -76,10 +81,10 @@ class Reproduce:
 
 @dataclass(frozen=True)
 class Record:
-    """Record a video of a saved model, one episode for each task and z."""
+    """Record a video of trained skills, one episode for each task and z."""
 
     model: tyro.conf.Positional[Path]
-    """A model.zip left by train or demo; loading a stranger's file runs its pickles."""
+    """skills.safetensors, or a model.zip, left by train or demo; loading a stranger's zip runs its pickles."""
     env_id: str = "SkillEmbed/PointMassTwoGoals-v0"
     """The environment."""
     out: Path = Path("runs/video.mp4")
@@ -122,7 +127,8 @@ def claim_output(path: Path, force: bool) -> None:
     if not path.exists():
         return
     if not force:
-        raise FileExistsError(f"{path} exists; choose another --out, or pass --force to replace it")
+        resumable = f", or go on with it by --resume {path}" if (path / "run.json").exists() else ""
+        raise FileExistsError(f"{path} exists; choose another --out, or pass --force to replace it{resumable}")
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -133,51 +139,41 @@ def demo(args: Demo) -> None:
     """Train, draw, film and say where everything is."""
     from dataclasses import replace
 
-    from skill_agent import experiments, plots
+    from skill_agent import experiments, plots, runs
 
     run = experiments.FIGURES["fig2"]["with"]
     if args.timesteps is not None:
         run = replace(run, total_timesteps=args.timesteps)
-    _train(run, args.seed, args.out, args.force)
+    claim_output(args.out, args.force)
+    runs.start(run, args.seed, args.out)
     record = experiments.read_json(args.out / "record.json")
     plots.demo(record).savefig(args.out / "trajectories.png", dpi=110)
-    video(Record(args.out / "model.zip", run.env_id, args.out / "skills.mp4", seed=args.seed))
+    video(Record(args.out / "skills.safetensors", run.env_id, args.out / "skills.mp4", seed=args.seed))
     success = ", ".join(f"{s:.0%}" for s in record["final"]["success"])
     print(f"success of the two tasks: {success}, after {record['train_seconds']:.0f} s of training")
-    for name in ("trajectories.png", "skills.mp4", "record.json", "model.zip", "progress.csv"):
+    for name in ("trajectories.png", "skills.mp4", "record.json", "model.zip", "skills.safetensors", "progress.csv"):
         print(f"  {args.out / name}")
 
 
 def train(args: Train) -> None:
-    """Train one agent with the settings given."""
-    from skill_agent import experiments
+    """Train one agent with the settings given, or go on with a run."""
+    from skill_agent import experiments, runs
     from skill_envs import ENVIRONMENTS
 
+    if args.resume is not None:
+        if given := [name for name, value in vars(args).items() if name != "resume" and value != getattr(Train, name)]:
+            raise ValueError(f"--resume goes on with the run's own settings; leave out {given}")
+        went_on = runs.resume(args.resume)
+        print(f"model, skills, record and logs are in {args.resume}" if went_on else f"{args.resume} is finished")
+        return
     if args.env_id not in ENVIRONMENTS:
         raise ValueError(f"env_id={args.env_id!r} is not valid; choose from {list(ENVIRONMENTS)}")
     names = ("embedding", "embedding_dim", "embedding_entropy_coef", "inference_coef", "policy_entropy_coef")
     settings = experiments.POINT_MASS | {name: getattr(args, name) for name in names}
     run = experiments.Run(args.env_id, args.timesteps, settings, args.n_envs)
-    _train(run, args.seed, args.out, args.force)
-    print(f"model, record and logs are in {args.out}")
-
-
-def _train(run: Run, seed: int, out: Path, force: bool) -> None:
-    """Train a run with a progress bar; leave model.zip, record.json, CSV and TensorBoard logs."""
-    import torch
-    from stable_baselines3.common.logger import configure
-
-    from skill_agent import experiments
-
-    claim_output(out, force)
-    torch.set_num_threads(1)  # more only get in each other's way in networks of this size
-    agent = experiments.build(run, seed)
-    agent.set_logger(configure(str(out), ["csv", "tensorboard"]))
-    agent, record = experiments.train(run, seed, progress_bar=True, agent=agent)
-    agent.dump_logs()  # the last stretch, which is shorter than a logging interval
-    agent.logger.close()
-    agent.save(out / "model.zip")
-    experiments.write_json(out / "record.json", record)
+    claim_output(args.out, args.force)
+    runs.start(run, args.seed, args.out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep)
+    print(f"model, skills, record and logs are in {args.out}")
 
 
 def reproduce(args: Reproduce) -> None:
@@ -187,7 +183,7 @@ def reproduce(args: Reproduce) -> None:
     from skill_agent import experiments, plots
 
     bar: tqdm[None] | None = None
-    for name, done, total in experiments.reproduce(args.figure, args.seeds, args.jobs, args.records):
+    for name, done, total in experiments.reproduce(args.figure, args.seeds, args.jobs, args.records, args.variants):
         bar = bar or tqdm(total=total, desc=args.figure, unit="run")
         bar.set_postfix_str(name)
         bar.update(done - bar.n)
@@ -203,10 +199,12 @@ def video(args: Record) -> None:
 
     from skill_agent.agent import SkillEmbedding
     from skill_agent.evaluate import film
+    from skill_agent.share import SUFFIX, load_skills
 
     claim_output(args.out, args.force)
-    model = SkillEmbedding.load(args.model, device="cpu")
-    frames, fps = film(model, args.env_id, args.episodes, args.seed)
+    shared = args.model.suffix == SUFFIX
+    policy = load_skills(args.model) if shared else SkillEmbedding.load(args.model, device="cpu").policy
+    frames, fps = film(policy, args.env_id, args.episodes, args.seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     temporary = args.out.with_name(f".{args.out.name}")
     imageio.mimwrite(temporary, frames, fps=fps, macro_block_size=8)  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ import skill_envs
 from skill_agent.losses import gaussian_sample
 
 if TYPE_CHECKING:
-    from skill_agent.agent import SkillEmbedding
     from skill_agent.policy import SkillPolicy
 
 Array = NDArray[np.float32]
@@ -112,6 +111,11 @@ def embedding_kl(policy: SkillPolicy) -> NDArray[np.float64]:
     return kl
 
 
+def positions(rollouts: Rollouts) -> Array:
+    """What has to reach the goal: the point mass (n, T + 1, 2) or the block (n, T + 1, 3) [m]."""
+    return rollouts.state[..., 14:17] if rollouts.state.shape[-1] > 4 else rollouts.state[..., :2]
+
+
 def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:
     """Share of episodes that end in each goal region of a one-task environment, goal by goal."""
     (name,) = skill_envs.ENVIRONMENTS[env_id].tasks
@@ -122,11 +126,11 @@ def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:
     return [float(x) for x in inside.mean(axis=0)]
 
 
-def film(model: SkillEmbedding, env_id: str, episodes: int, seed: int) -> tuple[list[NDArray[np.uint8]], int]:
+def film(policy: SkillPolicy, env_id: str, episodes: int, seed: int) -> tuple[list[NDArray[np.uint8]], int]:
     """Frames of ``episodes`` episodes for every task, each with a fresh z, side by side by task.
 
     Args:
-        model: a trained agent.
+        policy: the networks of a trained agent.
         env_id: its environment.
         episodes: episodes one after the other, for every task at once.
         seed: seeds start states.
@@ -137,7 +141,7 @@ def film(model: SkillEmbedding, env_id: str, episodes: int, seed: int) -> tuple[
     Raises:
         RuntimeError: no OpenGL backend is available.
     """
-    n_tasks = model.policy.n_tasks
+    n_tasks = policy.n_tasks
     env = gymnasium.make_vec(
         env_id, num_envs=n_tasks, autoreset_mode="Disabled", render_mode="rgb_array", width=320, height=320
     )
@@ -149,7 +153,7 @@ def film(model: SkillEmbedding, env_id: str, episodes: int, seed: int) -> tuple[
         state = None
         for _ in range(vector.max_episode_steps):
             frames.append(np.concatenate(vector.render() or (), axis=1))
-            action, state = model.predict(observation, state)
+            action, state = policy.predict(observation, state)
             observation, _, _, _, _ = env.step(action)
     env.close()
     return frames, int(vector.metadata["render_fps"])

@@ -13,6 +13,11 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+_ROWS = (
+    *("observations", "next_observations", "actions", "rewards", "dones", "timeouts"),
+    *("log_prob", "latent", "latent_log_prob", "task", "age", "skill"),
+)
+
 
 class BehaviourStep(NamedTuple):
     """What the behaviour policy did in one step of n environments."""
@@ -106,6 +111,20 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     def stored_observations(self, env: VecNormalize | None = None) -> NDArray[np.float32]:
         """All observations in replay, (n, S), normalised by ``env``."""
         return self._normalise(self.observations[: self.size()].reshape(-1, *self.obs_shape), env)
+
+    def state(self) -> dict[str, Any]:
+        """Everything stored: counters, and views of the filled part of every array."""
+        rows = {name: getattr(self, name)[: self.size()] for name in _ROWS}
+        return {"pos": self.pos, "full": self.full, "last_skill": self._last_skill, "rows": rows}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Hold what `state` returned, from a buffer of the same sizes."""
+        self.pos, self.full = state["pos"], state["full"]
+        self._last_skill[:] = state["last_skill"]
+        for name, rows in state["rows"].items():
+            array = getattr(self, name)
+            array[: len(rows)] = rows
+            array[len(rows) :] = -1 if name == "skill" else 0  # nothing is left of what was here before
 
     def sample_windows(
         self,

@@ -60,7 +60,7 @@ class SkillSpaceVecEnv(VecEnvWrapper):
 
     def reset(self) -> Any:
         """Reset every environment."""
-        self._observation = self.venv.reset()
+        self._observation: Any = self.venv.reset()
         return self._observation
 
     def step_async(self, actions: NDArray[Any]) -> None:
@@ -72,14 +72,12 @@ class SkillSpaceVecEnv(VecEnvWrapper):
         total, ended = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for _ in range(self.hold):
-            self._observation, reward, done, step_infos = self.venv.step(self._act(self._observation))
+            action = act(self.skills, self._observation, self._code, self._generator)
+            self._observation, reward, done, step_infos = self.venv.step(action)
             total += np.where(ended, 0.0, reward)
             infos = [old if over else new for old, over, new in zip(infos, ended, step_infos, strict=True)]
             ended |= done
         return self._observation, total, ended, infos
-
-    def _act(self, observation: NDArray[Any]) -> NDArray[Any]:
-        return act(self.skills, observation, self._code, self._generator)
 
 
 @torch.no_grad()
@@ -131,10 +129,8 @@ class TransferredPolicy:
             Actions within the bounds of the action space, and the new state.
         """
         batch = np.atleast_2d(observation)
-        code, age = (
-            TransferState(*state) if state else (np.zeros((len(batch), self.skills.family.dim), np.float32), None)
-        )
-        age = np.zeros(len(batch), np.int64) if age is None else (age + 1) % self.hold
+        code = state[0] if state else np.zeros((len(batch), self.skills.family.dim), np.float32)
+        age = (state[1] + 1) % self.hold if state else np.zeros(len(batch), np.int64)
         if episode_start is not None:
             age = np.where(np.asarray(episode_start, bool).reshape(-1), 0, age)
         if (fresh := age == 0).any():

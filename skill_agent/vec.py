@@ -65,6 +65,15 @@ class SkillVecEnv(VecEnv):
             }
         return observation, reward.astype(np.float32), done, infos
 
+    def state(self) -> dict[str, Any]:
+        """All that changes from step to step; see `SkillVectorEnv.state`."""
+        return {"env": self.env.state(), "seeds": list(self._seeds), "options": list(self._options)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on bit-identically from what `state` returned; see `SkillVectorEnv.set_state`."""
+        self.env.set_state(state["env"])
+        self._seeds, self._options = list(state["seeds"]), list(state["options"])
+
     def close(self) -> None:
         """Close the environments."""
         self.env.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import gymnasium
@@ -22,9 +23,9 @@ from skill_envs.tasks import TASKS
 REWARD_TYPES = ("paper", "sparse", "shaped")
 AUTORESET_MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
 
-# What changes in an environment outside its physics, or was set by Gymnasium after its construction.
-_OWN = ("task", "_fixed_task", "_elapsed", "_start_qpos", "_start_qvel", "_generators")
-_KEPT = (*_OWN, "_np_random", "_np_random_seed", "spec", "closed")
+# What changes in an environment outside its physics and generators, and what Gymnasium sets after its construction.
+_ARRAYS = ("task", "_fixed_task", "_elapsed", "_start_qpos", "_start_qvel")
+_KEPT = ("_np_random_seed", "spec", "closed")
 
 Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
 
@@ -100,7 +101,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         autoreset_mode = AutoresetMode(autoreset_mode)
         checks.one_of("autoreset_mode", autoreset_mode, AUTORESET_MODES)
 
-        self._arguments = {
+        self._arguments: dict[str, Any] = {
             "tasks": tuple(tasks),
             "num_envs": num_envs,
             "reward_type": reward_type,
@@ -230,18 +231,48 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             self._renderer.close()
             self._renderer = None
 
+    def state(self) -> dict[str, Any]:
+        """A copy of all that changes from step to step: arrays, and else only what JSON can hold."""
+        return {
+            "settings": self._settings(),
+            "physics": self.physics.state(),
+            **{name: copy(getattr(self, name)) for name in _ARRAYS},
+            "generators": [generator.bit_generator.state for generator in self._generators],
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on bit-identically from what `state` returned.
+
+        Raises:
+            ValueError: the state is of other tasks, or of another number or kind of environments.
+        """
+        if state["settings"] != self._settings():
+            raise ValueError(f"the state is of environments with {state['settings']}; valid: {self._settings()}")
+        self.physics.set_state(state["physics"])
+        for name in _ARRAYS:
+            setattr(self, name, copy(state[name]))
+        self._generators = [seeding.np_random(0)[0] for _ in state["generators"]]
+        for generator, kept in zip(self._generators, state["generators"], strict=True):
+            generator.bit_generator.state = kept
+        self._np_random = self._generators[0] if self._generators else None
+
     def __getstate__(self) -> dict[str, Any]:
         """What a copy needs: the arguments and the state; models and renderer are built anew."""
         kept = {name: self.__dict__[name] for name in _KEPT if name in self.__dict__}
-        return {"arguments": self._arguments, "physics": self.physics.state(), "kept": kept}
+        return {"arguments": self._arguments, "state": self.state(), "kept": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Rebuild a pickled or deep-copied environment, which goes on bit-identically."""
         SkillVectorEnv.__init__(self, **state["arguments"])
-        self.physics.set_state(state["physics"])
+        self.set_state(state["state"])
         self.__dict__.update(state["kept"])
 
     # ------------------------------------------------------------------------------------------
+
+    def _settings(self) -> dict[str, Any]:
+        """The arguments that decide what happens."""
+        names = ("num_envs", "reward_type", "max_episode_steps")
+        return {"tasks": list(self._arguments["tasks"]), **{name: self._arguments[name] for name in names}}
 
     def _seed(self, seed: int | Sequence[int | None] | None) -> None:
         if seed is None and self._generators:

@@ -1,0 +1,285 @@
+"""Checkpoints from which a training goes on bit-identically. They hold arrays and JSON, and no code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.numpy
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+
+from skill_agent import snapshot
+from skill_agent.divergence import check_parameters
+from skill_agent.files import sync_folder, write_synced
+
+if TYPE_CHECKING:
+    from skill_agent.agent import SkillEmbedding
+
+FORMAT = 1
+_ARRAYS, _STATE, _MANIFEST = "arrays.safetensors", "state.json", "manifest.json"
+_PREFIX, _TEMPORARY = "step-", ".tmp-"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is damaged or missing, or belongs to another training; the message names the file."""
+
+
+# Folders ------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(
+    model: SkillEmbedding, folder: Path | str, *, extra: dict[str, Any] | None = None, keep: int | None = None
+) -> Path:
+    """Write ``folder/step-<num_timesteps>``, complete or not at all.
+
+    Exactness needs the state between two rounds of collection and updates: before or after
+    ``learn``, or at the start of a rollout, as in `RunCheckpoint`.
+
+    Args:
+        model: what to save; its environments are `make_skill_vec_env`'s.
+        folder: folder of all checkpoints of a training.
+        extra: anything JSON can hold; `load_checkpoint` returns it.
+        keep: remove all but the last ``keep`` checkpoints once the new one is in place; None keeps all.
+
+    Returns:
+        The new checkpoint.
+
+    Raises:
+        FileExistsError: there is a good checkpoint of this step already.
+        TrainingDiverged: a parameter is not finite.
+        TypeError: ``extra`` is not JSON, or the environments' state can't be saved.
+        ValueError: ``keep`` is less than one.
+    """
+    if keep is not None and keep < 1:
+        raise ValueError(f"keep={keep} is not valid; choose None or at least 1")
+    check_parameters(model.policy)
+    arrays: dict[str, NDArray[Any]] = {}
+    state = snapshot.split(
+        {"settings": snapshot.settings(model), "model": snapshot.state(model), "extra": extra}, "", arrays
+    )
+    files = {_ARRAYS: safetensors.numpy.save(arrays), _STATE: json.dumps(state).encode()}
+    manifest = {"format": FORMAT, "files": {name: _fingerprint(data) for name, data in files.items()}}
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    target = folder / f"{_PREFIX}{model.num_timesteps:09d}"
+    if target.exists():
+        if _is_good(target):
+            raise FileExistsError(f"{target} exists; choose another folder")
+        _remove(target)
+    temporary = folder / f"{_TEMPORARY}{target.name}"
+    temporary.mkdir()
+    for name, data in files.items():
+        write_synced(temporary / name, data)
+    write_synced(temporary / _MANIFEST, json.dumps(manifest).encode())
+    sync_folder(temporary)
+    os.rename(temporary, target)
+    sync_folder(folder)
+    if keep is not None:
+        for old in list_checkpoints(folder)[:-keep]:
+            _remove(old)
+    return target
+
+
+def load_checkpoint(model: SkillEmbedding, checkpoint: Path | str) -> Any:
+    """Put a freshly made model into the state that was saved; all is verified before anything is changed.
+
+    Go on with ``model.learn(steps, reset_num_timesteps=False)``. The global random states of
+    Python, NumPy and PyTorch are set as well.
+
+    Args:
+        model: made with the arguments of the saved one.
+        checkpoint: a folder that `save_checkpoint` wrote.
+
+    Returns:
+        The ``extra`` of `save_checkpoint`.
+
+    Raises:
+        CheckpointError: a file is missing, truncated or altered, or the model has other settings.
+    """
+    return _apply(model, Path(checkpoint), _read(Path(checkpoint)))
+
+
+def load_latest(model: SkillEmbedding, folder: Path | str) -> tuple[Path, Any] | None:
+    """Load the newest good checkpoint of a folder, and warn of every damaged one that is newer.
+
+    Returns:
+        The checkpoint and its ``extra``; None if the folder has no checkpoints at all.
+
+    Raises:
+        CheckpointError: there are checkpoints, but no good one; or the model has other settings.
+    """
+    checkpoints = list_checkpoints(Path(folder))
+    errors = []
+    for checkpoint in reversed(checkpoints):
+        try:
+            state = _read(checkpoint)
+        except CheckpointError as error:
+            warnings.warn(f"{error}; trying the checkpoint before it", stacklevel=2)
+            errors.append(str(error))
+        else:
+            return checkpoint, _apply(model, checkpoint, state)
+    if errors:
+        raise CheckpointError(f"{folder} has no good checkpoint: {'; '.join(errors)}")
+    return None
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first; whether they are good is not checked."""
+    found = [p for p in folder.glob(f"{_PREFIX}*") if p.name.removeprefix(_PREFIX).isdigit()]
+    return sorted(found, key=_step)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix(_PREFIX))
+
+
+def _fingerprint(data: bytes) -> dict[str, Any]:
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    """The verified content.
+
+    Raises:
+        CheckpointError: see `load_checkpoint`.
+    """
+    manifest_path = checkpoint / _MANIFEST
+    try:
+        manifest = json.loads(_read_file(manifest_path))
+        files = manifest["files"]
+        if manifest != {"format": FORMAT, "files": {name: files[name] for name in (_ARRAYS, _STATE)}}:
+            raise ValueError(f"it has format {manifest['format']!r}; this version reads {FORMAT}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{manifest_path} is damaged: {error!r}") from error
+    content = {}
+    for name, expected in files.items():
+        content[name] = _read_file(checkpoint / name)
+        if (found := _fingerprint(content[name])) != expected:
+            raise CheckpointError(f"{checkpoint / name} is damaged: it has {found}, its manifest says {expected}")
+    state: dict[str, Any] = snapshot.join(json.loads(content[_STATE]), safetensors.numpy.load(content[_ARRAYS]))
+    return state
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error}") from error
+
+
+def _apply(model: SkillEmbedding, checkpoint: Path, state: dict[str, Any]) -> Any:
+    saved, present = state["settings"], json.loads(json.dumps(snapshot.settings(model)))  # tuples to lists
+    if differing := sorted(k for k in {*present, *saved} if present.get(k) != saved.get(k)):
+        pairs = ", ".join(f"{k}: {saved.get(k)!r} saved, {present.get(k)!r} here" for k in differing)
+        raise CheckpointError(f"{checkpoint} is of a model with other settings: {pairs}")
+    try:
+        snapshot.set_state(model, state["model"])
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint} does not fit this model: {error}") from error
+    return state["extra"]
+
+
+def _is_good(checkpoint: Path) -> bool:
+    try:
+        _read(checkpoint)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _remove(checkpoint: Path) -> None:
+    """Remove a checkpoint; killed on the way, it leaves a leftover and never half a checkpoint."""
+    temporary = checkpoint.with_name(f"{_TEMPORARY}old-{checkpoint.name}")
+    os.rename(checkpoint, temporary)
+    shutil.rmtree(temporary)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for leftover in folder.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(leftover)
+
+
+class RunCheckpoint(BaseCallback):
+    """Saves a checkpoint now and then while a model learns, and when it has learned.
+
+    It saves between the updates and the next collection, where a resumed training goes on
+    bit-identically. Give it to ``learn`` before callbacks that act at the end of training and
+    whose state is in ``extra``.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        every_seconds: float | None = None,
+        every_steps: int | None = None,
+        keep: int | None = 3,
+        extra: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        """Save into ``folder``.
+
+        Args:
+            folder: folder of this training's checkpoints.
+            every_seconds: the least time between two of them [s]; give this or ``every_steps``.
+            every_steps: the least number of steps, over all environments, between two of them.
+            keep: how many are kept; None for all.
+            extra: gives what is saved along; see `save_checkpoint`.
+
+        Raises:
+            ValueError: none or both of ``every_seconds`` and ``every_steps`` are given.
+        """
+        super().__init__()
+        if (every_seconds is None) == (every_steps is None):
+            raise ValueError(f"every_seconds={every_seconds}, every_steps={every_steps} is not valid; give one of them")
+        self.folder, self.keep = Path(folder), keep
+        self._every_seconds, self._every_steps, self._extra = every_seconds, every_steps, extra
+
+    def _on_training_start(self) -> None:
+        _remove_leftovers(self.folder)
+        for checkpoint in list_checkpoints(self.folder):
+            if _step(checkpoint) > self.model.num_timesteps:
+                if _is_good(checkpoint):
+                    raise FileExistsError(
+                        f"{checkpoint} is of a later step than the model's {self.model.num_timesteps}; "
+                        "load the latest checkpoint, or choose another folder"
+                    )
+                _remove(checkpoint)  # the training makes it again
+        self._between_rollouts = True
+        self._saved_step, self._saved_time = self.model.num_timesteps, time.monotonic()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self._every_steps is not None:
+            due = self.model.num_timesteps - self._saved_step >= self._every_steps
+        else:
+            due = time.monotonic() - self._saved_time >= (self._every_seconds or 0.0)
+        if due:
+            self._save()
+        self._between_rollouts = False
+
+    def _on_rollout_end(self) -> None:
+        self._between_rollouts = True
+
+    def _on_training_end(self) -> None:
+        if self._between_rollouts:  # not so where a callback stopped the training amid a rollout
+            self._save()
+
+    def _save(self) -> None:
+        if self.model.num_timesteps > self._saved_step:
+            extra = None if self._extra is None else self._extra()
+            save_checkpoint(self.model, self.folder, extra=extra, keep=self.keep)  # type: ignore[arg-type]
+            self._saved_step, self._saved_time = self.model.num_timesteps, time.monotonic()

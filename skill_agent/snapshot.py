@@ -1,0 +1,166 @@
+"""The state of a training as nested dicts of arrays and JSON values."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
+from torch import Tensor
+
+from skill_agent.policy import SkillState
+from skill_agent.vec import SkillVecEnv
+
+if TYPE_CHECKING:
+    from skill_agent.agent import SkillEmbedding
+
+_COUNTERS = (
+    *("num_timesteps", "_total_timesteps", "_current_progress_remaining", "_episode_num", "_n_updates"),
+    *("_last_obs", "_last_original_obs", "_last_episode_starts"),
+)
+
+
+def settings(model: SkillEmbedding) -> dict[str, Any]:
+    """What must be equal for the training to go on as if it had not stopped."""
+    policy, buffer = model.policy, model.replay_buffer
+    assert buffer is not None
+    return {
+        "config": asdict(model.config),
+        "net_arch": policy.net_arch,
+        "optimizer": type(policy.optimizer).__name__,
+        "observation_space": str(model.observation_space),
+        "action_space": str(model.action_space),
+        "n_envs": model.n_envs,
+        "buffer_size": [buffer.buffer_size, buffer.n_envs],
+        **{name: getattr(model, name) for name in ("batch_size", "gamma", "learning_starts", "gradient_steps")},
+        "train_freq": [model.train_freq.frequency, model.train_freq.unit.value],  # type: ignore[union-attr]
+    }
+
+
+def state(model: SkillEmbedding) -> dict[str, Any]:
+    """All that changes while a model learns, and the global random states; arrays may be views.
+
+    Raises:
+        TypeError: the environments' state can't be saved.
+    """
+    assert model.replay_buffer is not None
+    return {
+        "counters": {name: getattr(model, name) for name in _COUNTERS},
+        "episode_start": getattr(model, "_episode_start", None),
+        "skill": None if model._skill is None else model._skill._asdict(),
+        "statistics": [None if b is None else list(b) for b in (model.ep_info_buffer, model.ep_success_buffer)],
+        "policy": model.policy.state_dict(),
+        "optimizer": model.policy.optimizer.state_dict(),
+        "replay": model.replay_buffer.state(),
+        "envs": [_env_state(env) for env in _layers(model)],
+        "random": {"learner": model._rng.bit_generator.state, "torch": model._generator.get_state()},
+        "global_random": {
+            "python": random.getstate(),
+            "numpy": np.random.get_state(legacy=False),
+            "torch": torch.get_rng_state(),
+        },
+    }
+
+
+def set_state(model: SkillEmbedding, state: dict[str, Any]) -> None:
+    """Go on from what `state` returned, in a model of the same `settings`.
+
+    Raises:
+        ValueError: the environments are other ones; nothing else has been changed.
+    """
+    assert model.replay_buffer is not None
+    for env, kept in zip(_layers(model), state["envs"], strict=True):
+        _set_env_state(env, kept)
+    for name, value in state["counters"].items():
+        setattr(model, name, value)
+    if state["episode_start"] is not None:
+        model._episode_start = state["episode_start"]
+    model._skill = None if state["skill"] is None else SkillState(**state["skill"])
+    window = model._stats_window_size
+    model.ep_info_buffer, model.ep_success_buffer = (
+        None if kept is None else deque(kept, maxlen=window) for kept in state["statistics"]
+    )
+    model.policy.load_state_dict({k: torch.from_numpy(v) for k, v in state["policy"].items()})
+    _set_optimizer_state(model.policy.optimizer, state["optimizer"])
+    model.replay_buffer.set_state(state["replay"])
+    model._rng.bit_generator.state = state["random"]["learner"]
+    model._generator.set_state(torch.from_numpy(state["random"]["torch"]))
+    version, internal, gauss = state["global_random"]["python"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(state["global_random"]["numpy"])
+    torch.set_rng_state(torch.from_numpy(state["global_random"]["torch"]))
+
+
+def _set_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Undo what JSON did to the keys and tuples of an optimiser's state."""
+    groups = []
+    for present, kept in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        groups.append({k: tuple(v) if isinstance(present.get(k), tuple) else v for k, v in kept.items()})
+    moments = {
+        int(index): {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in values.items()}
+        for index, values in state["state"].items()
+    }
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _layers(model: SkillEmbedding) -> list[VecMonitor | SkillVecEnv]:
+    """The vector environment and what it wraps, from the outside in.
+
+    Raises:
+        TypeError: one whose state can't be saved.
+    """
+    layers: list[VecMonitor | SkillVecEnv] = []
+    env: VecEnv | None = model.env
+    while env is not None:
+        if not isinstance(env, VecMonitor | SkillVecEnv):
+            raise TypeError(f"the state of {type(env).__name__} can't be saved; use make_skill_vec_env's environments")
+        layers.append(env)
+        env = env.venv if isinstance(env, VecEnvWrapper) else None
+    return layers
+
+
+def _env_state(env: VecMonitor | SkillVecEnv) -> dict[str, Any]:
+    if isinstance(env, SkillVecEnv):
+        return env.state()
+    return {"returns": env.episode_returns, "lengths": env.episode_lengths, "count": env.episode_count}
+
+
+def _set_env_state(env: VecMonitor | SkillVecEnv, state: dict[str, Any]) -> None:
+    if isinstance(env, SkillVecEnv):
+        env.set_state(state)
+    else:
+        env.episode_returns, env.episode_lengths = state["returns"], state["lengths"]
+        env.episode_count = state["count"]
+
+
+# To one JSON value and named arrays, and back -----------------------------------------------------
+
+
+def split(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
+    """What JSON can hold of a value; its arrays and tensors go into ``arrays``, by their path."""
+    if isinstance(value, Tensor):
+        value = value.numpy(force=True)
+    if isinstance(value, np.ndarray):
+        arrays[path] = value if value.flags.c_contiguous else value.copy()
+        return {"array": path}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {"dict": {str(k): split(v, f"{path}/{k}", arrays) for k, v in value.items()}}
+    if isinstance(value, list | tuple):
+        return [split(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
+    return value
+
+
+def join(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    """Undo `split`; tuples have become lists, keys strings and tensors arrays."""
+    if isinstance(value, dict):
+        if "array" in value:
+            return arrays[value["array"]].copy()  # writable, whatever the reader gives
+        return {k: join(v, arrays) for k, v in value["dict"].items()}
+    return [join(v, arrays) for v in value] if isinstance(value, list) else value

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.vec_env import VecEnvWrapper
+
+from skill_agent import RunCheckpoint, SkillEmbedding, TrainingDiverged, load_latest, make_skill_vec_env
+
+TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
+TINY = {
+    "policy_kwargs": {"net_arch": [16, 16]}, "batch_size": 8, "train_freq": 10, "gradient_steps": 2, "seed": 3,
+    "learning_starts": 100, "buffer_size": 600,
+}  # fmt: skip
+
+
+class Broken(VecEnvWrapper):
+    """Puts ``value`` into one tensor of step ``at``."""
+
+    def __init__(self, env, tensor, at, value):
+        super().__init__(env)
+        self.tensor, self.at, self.value, self.steps = tensor, at, value, 0
+
+    def reset(self):
+        observation = self.venv.reset()
+        if self.at == 0:
+            observation["observation"][1, 2] = self.value
+        return observation
+
+    def step_wait(self):
+        observation, reward, done, infos = self.venv.step_wait()
+        self.steps += 1
+        if self.steps == self.at:
+            if self.tensor == "observation":
+                observation["observation"][1, 2] = self.value
+            elif self.tensor == "reward":
+                reward[2] = self.value
+            else:
+                infos[3]["terminal_observation"]["observation"][0] = self.value
+        return observation, reward, done, infos
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def parameters(agent):
+    return {name: value.clone() for name, value in agent.policy.state_dict().items()}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("tensor", "at", "named"),
+    [
+        ("observation", 0, r"observation\['observation'\] .*\[\[1, 2\]\]"),
+        ("observation", 72, r"observation\['observation'\] .*\[\[1, 2\]\]"),
+        ("reward", 72, r"reward .*\[\[2\]\]"),
+        ("terminal", 100, r"terminal observation of environment 3\['observation'\] .*\[\[0\]\]"),
+    ],
+)
+def test_numbers_of_the_environment(tensor, at, named, value):
+    env = Broken(make_skill_vec_env(TWO_GOALS, 4, seed=5), tensor, at, value)
+    agent = SkillEmbedding("MultiInputPolicy", env, **TINY)
+    with pytest.raises(TrainingDiverged, match=named):
+        agent.learn(800)
+    assert agent.num_timesteps == 4 * at  # at once
+    assert all(value.isfinite().all() for value in agent.policy.state_dict().values())
+    assert np.isfinite(agent.replay_buffer.observations).all() and np.isfinite(agent.replay_buffer.rewards).all()
+
+
+def make_agent():
+    return SkillEmbedding("MultiInputPolicy", make_skill_vec_env(TWO_GOALS, 4, seed=5), **TINY)
+
+
+@pytest.mark.parametrize(("array", "named"), [("rewards", "loss/critic"), ("latent", "loss/inference")])
+def test_loss(array, named):
+    agent = make_agent().learn(400)
+    before, updates = parameters(agent), agent._n_updates
+    getattr(agent.replay_buffer, array)[:] = np.nan
+    with pytest.raises(TrainingDiverged, match=named):
+        agent.train(5, 8)
+    after = parameters(agent)
+    assert agent._n_updates == updates and all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_gradient_of_a_finite_loss(value):
+    agent = make_agent().learn(400)
+    before = parameters(agent)
+    agent.policy.actor[0].weight.register_hook(lambda gradient: gradient.masked_fill(gradient == gradient, value))
+    with pytest.raises(TrainingDiverged, match=r"not finite: gradient of actor\.0\.weight$"):
+        agent.train(1, 8)
+    after = parameters(agent)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_loss_with_finite_gradients():
+    agent = make_agent().learn(400)
+    losses = agent.losses
+
+    def overflowing(batch):
+        loss, terms = losses(batch)
+        return loss + torch.inf, {**terms, "loss/actor": terms["loss/actor"] + torch.inf}
+
+    agent.losses = overflowing
+    with pytest.raises(TrainingDiverged, match=r"not finite: loss/actor$"):
+        agent.train(1, 8)
+
+
+def test_the_last_good_checkpoint_stays(tmp_path):
+    agent = make_agent()
+    agent.learn(400, RunCheckpoint(tmp_path, every_steps=200))
+    agent.replay_buffer.rewards[:] = np.inf
+    with pytest.raises(TrainingDiverged):
+        agent.learn(400, RunCheckpoint(tmp_path, every_steps=40), reset_num_timesteps=False)
+    resumed = make_agent()
+    assert load_latest(resumed, tmp_path)[0].name == "step-000000400"
+    resumed.learn(400, reset_num_timesteps=False)
+    assert np.isfinite(resumed.replay_buffer.rewards).all()
