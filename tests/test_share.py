@@ -140,7 +140,7 @@ def forge(path, out, change_description=lambda d: None, change_arrays=lambda a: 
         (lambda d: d["config"].update(gain=1), lambda a: None, "gain"),
         (lambda d: d["config"].update(window=0), lambda a: None, "window=0"),
         (lambda d: d.pop("n_tasks"), lambda a: None, "n_tasks"),
-        (lambda d: None, lambda a: a.pop("actor.0.weight"), r"actor\.0\.weight.*missing"),
+        (lambda d: None, lambda a: a.pop("actor.weights.0"), r"actor\.weights\.0.*missing"),
         (lambda d: None, lambda a: a.update(more=np.zeros(3)), "more.*unknown"),
     ],
 )
