@@ -8,11 +8,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from skill_agent.config import SkillConfig, make_config
@@ -133,10 +135,23 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
             )
         self._task_codes = torch.eye(n_tasks, device=self.device)
-        self._generator = torch.Generator(self.device)
-        self._rng = np.random.default_rng(self.seed)
-        self._generator.manual_seed(int(self._rng.integers(2**63)))
         self._convert_train_freq()
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed every source of randomness; None draws a seed for the learner's own generators."""
+        super().set_random_seed(seed)
+        self._generator = torch.Generator(self.device)
+        self._rng = np.random.default_rng(seed)
+        self._generator.manual_seed(int(self._rng.integers(2**63)))
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        if isinstance(env, VectorEnv):
+            raise ValueError(
+                f"{env} is a vector environment of Gymnasium; choose one of SB3, by make_skill_vec_env(id, n_envs) "
+                "or, outside the suite, stable_baselines3.common.env_util.make_vec_env"
+            )
+        return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_generator", "_task_codes"]
@@ -171,6 +186,13 @@ class SkillEmbedding(OffPolicyAlgorithm):
         check_observation("observation", self._last_obs)  # type: ignore[arg-type]
         return result
 
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        """As in SB3; where a callback stops it, the next call of `learn` starts new episodes."""
+        result = super().collect_rollouts(*args, **kwargs)
+        if not result.continue_training:
+            self._last_obs = None  # SB3 did not keep the last step, so this z could leak into the next episode
+        return result
+
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[NDArray[Any], Any]:
@@ -191,8 +213,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 task=task.numpy(force=True),
                 age=self._skill.age,
             )
-        clipped = policy.unscale_action(np.clip(step.action, -1, 1)).astype(self.action_space.dtype)
-        return clipped, step
+        return policy.env_action(action), step
 
     def _store_transition(
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
@@ -209,25 +230,33 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, config = self.policy, self.config
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
-        terms: dict[str, Tensor] = {}
+        if config.normalize_observations and self._n_updates == 0:
+            policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
         for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample_windows(
-                batch_size, config.window, config.segment, self._rng, self._vec_normalize_env
-            )
+            batch = self._sample(batch_size)
             loss, terms = self.losses(batch)
             policy.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            terms["train/grad_norm"] = clip_gradients(policy, loss, terms, config.max_grad_norm)
+            norm = clip_gradients(policy, loss, terms, config.max_grad_norm)
             policy.optimizer.step()
             self._n_updates += 1
             if self._n_updates % config.target_period == 0:
                 policy.critics_target.load_state_dict(policy.critics.state_dict())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name, value in terms.items():  # of the last update: averaging all of them costs more than it tells
-            self.logger.record(name, value.item())
+        if gradient_steps:  # the last update's terms: averaging all of them costs more than it tells
+            for name, value in {**terms, "train/grad_norm": norm}.items():
+                self.logger.record(name, (masked_mean(value, batch.mask) if value.ndim else value).item())
+
+    def _sample(self, batch_size: int) -> TrajectoryBatch:
+        """Windows from replay, with states as the networks see them."""
+        assert self.replay_buffer is not None
+        window, segment = self.config.window, self.config.segment
+        batch = self.replay_buffer.sample_windows(batch_size, window, segment, self._rng, self._vec_normalize_env)
+        features = self.policy.features
+        return batch._replace(observation=features(batch.observation), context=features(batch.context))
 
     def losses(self, batch: TrajectoryBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of all losses on one batch, and every term by its logged name.
+        """The sum of all losses on one batch, and every term by its logged name: scalars, or (B, L) for their mean.
 
         Critic (equation 5), policy and embedding (6) and inference network (7) have disjoint
         parameters and gradients, so one sum and one optimiser serve them all.
@@ -274,11 +303,11 @@ class SkillEmbedding(OffPolicyAlgorithm):
         q_t, v_tp1 = values.amin(0)
         targets = retrace_targets(q_t, v_tp1, reward_t, self.gamma * batch.discount, trace_t)
         return targets, {
-            "reward/task": masked_mean(batch.reward, batch.mask),
-            "reward/inference": config.inference_coef * masked_mean(clipped_log_q, batch.mask),
-            "reward/policy_entropy": config.policy_entropy_coef * masked_mean(entropy_t, batch.mask),
-            "retrace/mean_trace": masked_mean(trace_t, batch.mask),
-            "retrace/mean_target": masked_mean(targets, batch.mask),
+            "reward/task": batch.reward,
+            "reward/inference": config.inference_coef * clipped_log_q,
+            "reward/policy_entropy": config.policy_entropy_coef * entropy_t,
+            "retrace/mean_trace": trace_t,
+            "retrace/mean_target": targets,
         }
 
     def _inference_log_prob(self, batch: TrajectoryBatch) -> Tensor:
@@ -299,7 +328,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
         code = policy.family.code(policy.family.sample(params, self._generator))
         mean, log_std = policy.action_distribution(state_t, code)
         action = gaussian_sample(mean, log_std, self._generator)
-        value = masked_mean(policy.value(state_t, action, code, task, target=False, frozen=True).amin(0), batch.mask)
+        value = masked_mean(
+            policy.value(state_t, action, code, task, target=False, frozen=True, count=1)[0], batch.mask
+        )
         policy_entropy = masked_mean(gaussian_entropy(log_std), batch.mask)
         embedding_entropy = policy.family.entropy(
             policy.embedding(torch.arange(policy.n_tasks, device=self.device))

@@ -64,7 +64,7 @@ def rollout(
     code = policy.family.code(latent)
     states, actions, rewards, successes = [_state(observation)], [], [], []
     for _ in range(vector.max_episode_steps):
-        mean, log_std = policy.action_distribution(torch.as_tensor(states[-1]), code)
+        mean, log_std = policy.action_distribution(policy.features(torch.as_tensor(states[-1])), code)
         action = gaussian_sample(mean, log_std, generator).numpy()
         observation, reward, _, _, info = env.step(np.clip(action, -1, 1))
         states.append(_state(observation))
@@ -92,7 +92,7 @@ def success_rate(rollouts: Rollouts, n_tasks: int) -> list[float]:
 def inference_error(policy: SkillPolicy, rollouts: Rollouts) -> Array:
     """|mean of q(z|a_i, s_i^H) - z|, averaged over the dimensions of z, in code space: (n, T)."""
     horizon, segment = rollouts.action.shape[1], policy.config.segment
-    state = torch.as_tensor(rollouts.state[:, :-1])
+    state = policy.features(torch.as_tensor(rollouts.state[:, :-1]))
     padding = state[:, :1].expand(-1, segment - 1, -1)
     segments = torch.cat((padding, state), dim=1).unfold(1, segment, 1).transpose(2, 3)  # (n, T, H, S)
     params = policy.inferred(torch.as_tensor(rollouts.action).flatten(0, 1), segments.flatten(0, 1))

@@ -78,7 +78,8 @@ def retrace_targets(q_t: Tensor, v_tp1: Tensor, reward_t: Tensor, discount_t: Te
     """Retrace targets for Q(s_t, a_t), bootstrapped after the last step (Munos et al., 2016).
 
     Q_ret(t) = r_t + discount_t [V(s_t+1) + c_t+1 (Q_ret(t+1) - Q(s_t+1, a_t+1))], with c = 0
-    beyond the window. The paper's printed equation 5 starts the product of c one step early;
+    beyond the window: a sum of the later steps' errors, each decayed by the product of discount and
+    c in between. The paper's printed equation 5 starts the product of c one step early;
     this is the recursion of Munos et al.
 
     Args:
@@ -94,12 +95,12 @@ def retrace_targets(q_t: Tensor, v_tp1: Tensor, reward_t: Tensor, discount_t: Te
     for name, tensor in (("v_tp1", v_tp1), ("reward_t", reward_t), ("discount_t", discount_t), ("trace_t", trace_t)):
         if tensor.shape != q_t.shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}; q_t has {tuple(q_t.shape)}")
-    one_step_t = reward_t + discount_t * v_tp1
-    targets = [one_step_t[:, -1]]
-    for t in range(q_t.shape[1] - 2, -1, -1):
-        correction = trace_t[:, t + 1] * (targets[-1] - q_t[:, t + 1])
-        targets.append(one_step_t[:, t] + discount_t[:, t] * correction)
-    return torch.stack(targets[::-1], dim=1)
+    steps = torch.arange(q_t.shape[1], device=q_t.device)
+    later = steps[None, :] > steps[:, None]  # (L, L): whether step k (second axis) is later than step t
+    error_t = reward_t + discount_t * v_tp1 - q_t
+    decay = torch.nn.functional.pad(discount_t[:, :-1] * trace_t[:, 1:], (1, 0))  # (B, L), from the step before
+    weight = torch.where(later, decay[:, None], 1.0).cumprod(2).triu()  # (B, L, L): of the error at k in target t
+    return q_t + torch.bmm(weight, error_t[..., None]).squeeze(-1)
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:

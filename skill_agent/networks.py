@@ -1,11 +1,9 @@
-"""Networks: multilayer perceptrons, distribution families over z, and a batched critic."""
+"""Distribution families over z, and the embedding p(z|t)."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,38 +17,6 @@ from skill_agent.losses import (
     gaussian_log_prob,
     gaussian_sample,
 )
-
-
-class _ELU(torch.autograd.Function):
-    """ELU by exp in place of expm1, which is not vectorised on CPUs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        slope = torch.clamp(x, max=0.0).exp_()  # ELU's derivative: 1 above 0, exp(x) below
-        ctx.save_for_backward(slope)
-        return torch.maximum(x, slope - 1.0)
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> Tensor:
-        slope: Tensor = ctx.saved_tensors[0]
-        return grad[0] * slope
-
-
-class FastELU(nn.Module):
-    """The paper's activation, about ten times as fast as `torch.nn.ELU` on a CPU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply it element by element."""
-        result: Tensor = _ELU.apply(x)  # type: ignore[no-untyped-call]
-        return result
-
-
-def mlp(sizes: list[int], activation: type[nn.Module]) -> nn.Sequential:
-    """A perceptron with the given layer sizes, input first; no activation after the last."""
-    layers: list[nn.Module] = []
-    for size_in, size_out in pairwise(sizes):
-        layers += [nn.Linear(size_in, size_out), activation()]
-    return nn.Sequential(*layers[:-1])
 
 
 def bounded(raw: Tensor, bounds: tuple[float, float]) -> Tensor:
@@ -255,32 +221,3 @@ class Embedding(nn.Module):
     def forward(self, task: Tensor) -> Tensor:
         """Parameters (n, n_params) for task indices (n,)."""
         return self.table[task]
-
-
-class Critics(nn.Module):
-    """K critics evaluated together: weights (K, in, out), one batched product a layer."""
-
-    def __init__(self, n_critics: int, sizes: list[int], activation: type[nn.Module]) -> None:
-        """Initialise as ``nn.Linear`` does.
-
-        Args:
-            n_critics: K.
-            sizes: layer sizes, input first and 1 last.
-            activation: between layers.
-        """
-        super().__init__()
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for size_in, size_out in pairwise(sizes):
-            bound = 1 / math.sqrt(size_in)
-            self.weights.append(nn.Parameter(torch.empty(n_critics, size_in, size_out).uniform_(-bound, bound)))
-            self.biases.append(nn.Parameter(torch.empty(n_critics, 1, size_out).uniform_(-bound, bound)))
-        self.activation = activation()
-
-    def forward(self, x: Tensor, frozen: bool = False) -> Tensor:
-        """Values (K, n) of inputs (n, in); ``frozen`` passes gradients to the inputs only."""
-        h = x.expand(len(self.weights[0]), *x.shape)
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if i:
-                h = self.activation(h)
-            h = torch.baddbmm(bias.detach() if frozen else bias, h, weight.detach() if frozen else weight)
-        return h.squeeze(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +15,13 @@ from torch import Tensor, nn
 
 from skill_agent.config import SkillConfig
 from skill_agent.losses import gaussian_sample
-from skill_agent.networks import Critics, Embedding, FastELU, TaskId, bounded, make_families, mlp
+from skill_agent.networks import Embedding, TaskId, bounded, make_families
+from skill_agent.perceptrons import Perceptrons
 
 NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
+
+_SMALLEST_STD = 0.05  # channels that hardly vary are not blown up
+_LARGEST_STATE = 10.0  # standard deviations
 
 
 class SkillState(NamedTuple):
@@ -31,12 +36,15 @@ class SkillPolicy(BasePolicy):
 
     Attributes:
         n_tasks: T, 1 for a Box observation.
+        state_dim: S, of the observation without the task, flattened.
         embedding: parameters of p(z|t).
         actor: (state, code of z) to mean and log standard deviation of the action.
         inference: (action, state segment) to parameters of q(z|a, s^H); None for "task_id".
         critics: (state, action, code of z, one-hot task) to values.
         critics_target: a copy of ``critics``, refreshed now and then.
     """
+
+    action_space: spaces.Box
 
     def __init__(
         self,
@@ -45,15 +53,15 @@ class SkillPolicy(BasePolicy):
         lr_schedule: Schedule,
         config: SkillConfig | None = None,
         net_arch: list[int] | dict[str, list[int]] | None = None,
-        activation_fn: type[nn.Module] = FastELU,
+        activation_fn: type[nn.Module] = nn.ELU,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
         """Build the networks.
 
         Args:
-            observation_space: a 1-D Box, or a Dict of "observation" (1-D Box) and "task" (Discrete).
-            action_space: a 1-D Box.
+            observation_space: a Box, or a Dict of "observation" (Box) and "task" (Discrete).
+            action_space: a Box.
             lr_schedule: learning rate by remaining progress.
             config: settings of the method.
             net_arch: hidden layers, one list for all networks or a dict of "pi", "qf" and
@@ -65,33 +73,56 @@ class SkillPolicy(BasePolicy):
         Raises:
             ValueError: an observation space or network of another kind.
         """
-        super().__init__(observation_space, action_space, optimizer_class=optimizer_class, squash_output=True)
+        if optimizer_kwargs is None:
+            optimizer_kwargs = {"fused": True} if optimizer_class is torch.optim.Adam else {}
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            squash_output=True,
+        )
+        self.activation_fn = activation_fn
         self.config = config or SkillConfig()
         self.net_arch = _check_net_arch(net_arch)
         self.box, self.n_tasks = split_observation_space(observation_space)
-        state_dim, action_dim = int(np.prod(self.box.shape)), int(np.prod(action_space.shape))
+        self.state_dim, action_dim = math.prod(self.box.shape), math.prod(action_space.shape)
         self.family, self.inference_family = make_families(self.config, self.n_tasks)
-        z_dim, arch = self.family.dim, self.net_arch
+        state_dim, z_dim, arch = self.state_dim, self.family.dim, self.net_arch
 
+        self.state_mean = nn.Parameter(torch.zeros(state_dim), requires_grad=False)
+        self.state_scale = nn.Parameter(torch.ones(state_dim), requires_grad=False)
         self.embedding = Embedding(self.family, self.n_tasks)
-        self.actor = mlp([state_dim + z_dim, *arch["pi"], 2 * action_dim], activation_fn)
+
+        def perceptrons(count: int, *sizes: int) -> Perceptrons:
+            return Perceptrons(count, list(sizes), activation_fn, self.config.bf16)
+
+        self.actor = perceptrons(1, state_dim + z_dim, *arch["pi"], 2 * action_dim)
         with torch.no_grad():
-            self.actor[0].weight[:, state_dim:] *= self.config.z_gain  # type: ignore[index, operator]
-        self.inference: nn.Sequential | None = None
+            self.actor.weights[0][:, state_dim:] *= self.config.z_gain
+        self.inference: Perceptrons | None = None
         if not isinstance(self.family, TaskId):
             inputs = action_dim + self.config.segment * state_dim
-            self.inference = mlp([inputs, *arch["inference"], self.inference_family.n_params], activation_fn)
-        sizes = [state_dim + action_dim + z_dim + self.n_tasks, *arch["qf"], 1]
-        self.critics = Critics(self.config.n_critics, sizes, activation_fn)
-        self.critics_target = Critics(self.config.n_critics, sizes, activation_fn)
+            self.inference = perceptrons(1, inputs, *arch["inference"], self.inference_family.n_params)
+        critic_inputs = state_dim + action_dim + z_dim + self.n_tasks
+        self.critics = perceptrons(self.config.n_critics, critic_inputs, *arch["qf"], 1)
+        self.critics_target = perceptrons(self.config.n_critics, critic_inputs, *arch["qf"], 1)
         self.critics_target.load_state_dict(self.critics.state_dict())
         self.critics_target.requires_grad_(False)
 
         self.trained_parameters = [p for p in self.parameters() if p.requires_grad]
-        kwargs = (
-            {"fused": True} if optimizer_kwargs is None and optimizer_class is torch.optim.Adam else optimizer_kwargs
-        )
-        self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **(kwargs or {}))  # type: ignore[call-arg]
+        self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **optimizer_kwargs)  # type: ignore[call-arg]
+
+    # States -----------------------------------------------------------------------------------
+
+    def fit_normalisation(self, observation: NDArray[np.float32]) -> None:
+        """Measure each channel's mean and standard deviation on observations (n, S), once."""
+        self.state_mean.copy_(torch.as_tensor(observation.mean(0)))
+        self.state_scale.copy_(torch.as_tensor(1 / np.maximum(observation.std(0), _SMALLEST_STD)))
+
+    def features(self, observation: Tensor) -> Tensor:
+        """States (..., S) as the networks see them, of observations (..., S)."""
+        return ((observation - self.state_mean) * self.state_scale).clamp(-_LARGEST_STATE, _LARGEST_STATE)
 
     # Distributions ----------------------------------------------------------------------------
 
@@ -105,10 +136,21 @@ class SkillPolicy(BasePolicy):
         Returns:
             (..., A) each; actions are clipped to [-1, 1] only where they are applied.
         """
-        mean, log_std = self.actor(torch.cat((state, code), dim=-1)).chunk(2, dim=-1)
+        inputs = torch.cat((state, code), dim=-1)
+        mean, log_std = self.actor(inputs.flatten(0, -2)).reshape(*inputs.shape[:-1], -1).chunk(2, dim=-1)
         return torch.tanh(mean), bounded(log_std, self.config.policy_log_std)
 
-    def value(self, state: Tensor, action: Tensor, code: Tensor, task: Tensor, *, target: bool, frozen: bool) -> Tensor:
+    def value(
+        self,
+        state: Tensor,
+        action: Tensor,
+        code: Tensor,
+        task: Tensor,
+        *,
+        target: bool,
+        frozen: bool,
+        count: int | None = None,
+    ) -> Tensor:
         """Q(s, a; z, t) of every critic: (..., d) inputs to (K, ...).
 
         Args:
@@ -118,10 +160,11 @@ class SkillPolicy(BasePolicy):
             task: (..., T) one-hot.
             target: use the target network.
             frozen: pass gradients to the inputs only.
+            count: evaluate only the first ``count`` critics.
         """
         inputs = torch.cat((state, action, code, task), dim=-1)
         critics = self.critics_target if target else self.critics
-        values: Tensor = critics(inputs.flatten(0, -2), frozen)
+        values: Tensor = critics(inputs.flatten(0, -2), frozen, count)
         return values.reshape(-1, *inputs.shape[:-1])
 
     def inferred(self, action: Tensor, segments: Tensor) -> Tensor:
@@ -132,7 +175,7 @@ class SkillPolicy(BasePolicy):
             segments: (n, H, S), oldest state first.
         """
         assert self.inference is not None, "the task_id embedding has no inference network"
-        parameters: Tensor = self.inference(torch.cat((action, segments.flatten(1)), dim=-1))
+        parameters: Tensor = self.inference(torch.cat((action, segments.flatten(1)), dim=-1))[0]
         return parameters
 
     # Acting -----------------------------------------------------------------------------------
@@ -145,8 +188,10 @@ class SkillPolicy(BasePolicy):
     def split(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """States (n, S) and task indices (n,) of observations."""
         if isinstance(obs, dict):
-            return obs["observation"].float(), obs["task"].long().reshape(-1)
-        return obs.float(), torch.zeros(len(obs), dtype=torch.long, device=obs.device)
+            features = self.features(obs["observation"].float().reshape(-1, self.state_dim))
+            return features, obs["task"].long().reshape(-1)
+        features = self.features(obs.float().reshape(-1, self.state_dim))
+        return features, torch.zeros(len(obs), dtype=torch.long, device=obs.device)
 
     def next_state(
         self,
@@ -188,24 +233,38 @@ class SkillPolicy(BasePolicy):
             Actions within the bounds of the action space, and the new state.
 
         Raises:
-            ValueError: an observation of the wrong kind or shape, or a task out of range.
+            ValueError: an observation of the wrong kind or shape, a task out of range, or a state or
+                ``episode_start`` for another number of observations.
         """
         self.set_training_mode(False)
         if isinstance(observation, tuple):
             raise ValueError("predict() got a tuple; with gymnasium, unpack first: obs, info = env.reset()")
+        space = self.observation_space
+        keys = sorted(space.spaces) if isinstance(space, spaces.Dict) else []
+        if (given := sorted(observation) if isinstance(observation, dict) else []) != keys:
+            raise ValueError(f"an observation with keys {given} is not valid; choose {keys or space}")
         obs, batched = self.obs_to_tensor(observation)
         features, task = self.split(obs)
         if len(task) and not 0 <= int(task.min()) <= int(task.max()) < self.n_tasks:
             raise ValueError(f"task={task.tolist()} is not valid; choose integers from 0 to {self.n_tasks - 1}")
         starts = np.zeros(len(task), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
+        sizes = {"task": len(task), "state": len(state[0] if state else task), "episode_start": len(starts)}
+        if set(sizes.values()) != {len(features)}:
+            raise ValueError(f"lengths {sizes} are not valid with {len(features)} observations; choose as many of each")
         with torch.no_grad():
             skill = self.next_state(task, SkillState(*state) if state else None, starts, None, deterministic)
             code = self.family.code(torch.as_tensor(skill.latent, device=self.device))
             mean, log_std = self.action_distribution(features, code)
             action = mean if deterministic else gaussian_sample(mean, log_std)
-        scaled = self.unscale_action(np.clip(action.numpy(force=True), -1, 1)).astype(self.action_space.dtype)
-        scaled = scaled.reshape(-1, *(self.action_space.shape or ()))
+        scaled = self.env_action(action)
         return (scaled if batched else scaled[0]), skill
+
+    def env_action(self, action: Tensor) -> NDArray[Any]:
+        """Actions (n, A) as the environment takes them: within its bounds, of its shape and type."""
+        space = self.action_space
+        scaled = self.unscale_action(np.clip(action.numpy(force=True), -1, 1).reshape(-1, *space.shape))
+        within: NDArray[Any] = np.clip(scaled, space.low, space.high)  # rounding may have left the bounds
+        return within.astype(space.dtype)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         """Actions for a freshly drawn z; SB3 calls it only through `predict`, overridden above."""
@@ -221,6 +280,9 @@ class SkillPolicy(BasePolicy):
             "lr_schedule": self._dummy_schedule,
             "config": self.config,
             "net_arch": self.net_arch,
+            "activation_fn": self.activation_fn,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
         }
 
 
@@ -228,16 +290,18 @@ def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
     """The Box part of an observation space and its number of tasks.
 
     Raises:
-        ValueError: the space is neither a 1-D Box nor a Dict of "observation" and "task".
+        ValueError: the space is neither a Box nor a Dict of "observation" and "task".
     """
     box, n_tasks = space, 1
     if isinstance(space, spaces.Dict):
         task = space.spaces.get("task")
         if set(space.spaces) != {"observation", "task"} or not isinstance(task, spaces.Discrete):
-            raise ValueError(f"{space} is not valid; a Dict needs 'observation' (1-D Box) and 'task' (Discrete)")
+            raise ValueError(f"{space} is not valid; a Dict needs 'observation' (Box) and 'task' (Discrete)")
+        if task.start != 0:
+            raise ValueError(f"task={task} is not valid; tasks are numbered from start=0")
         box, n_tasks = space.spaces["observation"], int(task.n)
-    if not isinstance(box, spaces.Box) or len(box.shape) != 1:
-        raise ValueError(f"{box} is not valid as an observation; only 1-D Box is supported")
+    if not isinstance(box, spaces.Box):
+        raise ValueError(f"{box} is not valid as an observation; choose a Box")
     return box, n_tasks
 
 

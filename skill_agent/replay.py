@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,21 +64,25 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
         Args:
             buffer_size: transitions over all environments together.
-            observation_space: Box of the observation without the task.
-            action_space: Box of the action.
+            observation_space: Box of the observation without the task; stored flat.
+            action_space: Box of the action; stored flat, in units of its bounds.
             latent_dim: size of z.
             device: where sampled batches go.
             n_envs: number of environments.
         """
-        super().__init__(buffer_size, observation_space, action_space, device, n_envs)
+        # Whatever the types of the spaces, the networks see float32.
+        observation, action = (
+            spaces.Box(-np.inf, np.inf, (math.prod(s.shape),)) for s in (observation_space, action_space)
+        )
+        super().__init__(buffer_size, observation, action, device, n_envs)
         shape = (self.buffer_size, n_envs)
         self.log_prob = np.zeros(shape, np.float32)
         self.latent = np.zeros((*shape, latent_dim), np.float32)
         self.latent_log_prob = np.zeros(shape, np.float32)
         self.task = np.zeros(shape, np.int64)
         self.age = np.zeros(shape, np.int64)
-        self.skill = np.full(shape, -1, np.int64)  # id of the stretch of constant z; -1: empty
-        self._last_skill = np.full(n_envs, -1, np.int64)
+        self.skill = np.full(shape, -2, np.int64)  # id of the stretch of constant z; -2: empty
+        self._last_skill = np.full(n_envs, -1, np.int64)  # of a stretch that began before the buffer
 
     def add(  # type: ignore[override]
         self,
@@ -100,7 +105,12 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             (self.skill, self._last_skill),
         ):
             array[pos] = value
-        super().add(_features(obs), _features(next_obs), action.action, reward, done, infos)
+        obs, next_obs = (_features(o).reshape(self.n_envs, -1) for o in (obs, next_obs))
+        super().add(obs, next_obs, action.action, reward, done, infos)
+
+    def stored_observations(self, env: VecNormalize | None = None) -> NDArray[np.float32]:
+        """All observations in replay, (n, S), normalised by ``env``."""
+        return self._normalise(self.observations[: self.size()].reshape(-1, *self.obs_shape), env)
 
     def state(self) -> dict[str, Any]:
         """Everything stored: counters, and views of the filled part of every array."""
@@ -114,7 +124,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         for name, rows in state["rows"].items():
             array = getattr(self, name)
             array[: len(rows)] = rows
-            array[len(rows) :] = -1 if name == "skill" else 0  # nothing is left of what was here before
+            array[len(rows) :] = -2 if name == "skill" else 0  # nothing is left of what was here before
 
     def sample_windows(
         self,
@@ -195,9 +205,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     def _normalise(observation: NDArray[Any], env: VecNormalize | None) -> NDArray[np.float32]:
         if env is None:
             return observation
-        if isinstance(env.observation_space, spaces.Dict):
-            return np.asarray(env.normalize_obs({"observation": observation})["observation"], np.float32)
-        return np.asarray(env.normalize_obs(observation), np.float32)
+        space = env.observation_space
+        shape = (space["observation"] if isinstance(space, spaces.Dict) else space).shape or ()
+        shaped = observation.reshape(*observation.shape[:-1], *shape)
+        normal = env.normalize_obs({"observation": shaped} if isinstance(space, spaces.Dict) else shaped)
+        return np.asarray(_features(normal), np.float32).reshape(observation.shape)
 
 
 def _features(obs: Any) -> Any:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import safetensors
 import safetensors.numpy
@@ -24,15 +24,14 @@ import skill_envs
 from skill_agent.config import SkillConfig
 from skill_agent.divergence import check_parameters
 from skill_agent.files import write_whole
-from skill_agent.networks import FastELU
 from skill_agent.policy import SkillPolicy
 
 FORMAT = 1
 SUFFIX = ".safetensors"
 ACTIVATIONS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls for cls in (FastELU, nn.ELU, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.SiLU, nn.GELU, nn.Sigmoid)
+    cls.__name__: cls for cls in (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.SiLU, nn.GELU, nn.Sigmoid)
 }
-_ACTING = ("embedding.", "actor.", "inference.")
+_ACTING = ("state_", "embedding.", "actor.", "inference.")
 _BOUNDS = ("observation_low", "observation_high", "action_low", "action_high")
 
 
@@ -58,8 +57,8 @@ def export_skills(policy: SkillPolicy, path: Path | str, *, critics: bool = Fals
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; choose another path, or force=True to replace it")
     check_parameters(policy)
-    activation = type(policy.critics.activation).__name__
-    if ACTIVATIONS.get(activation) is not type(policy.critics.activation):
+    activation = policy.activation_fn.__name__
+    if ACTIVATIONS.get(activation) is not policy.activation_fn:
         raise ValueError(f"activation_fn={activation} can't be exported; choose from {list(ACTIVATIONS)}")
     description = {
         "format": FORMAT,
@@ -73,7 +72,7 @@ def export_skills(policy: SkillPolicy, path: Path | str, *, critics: bool = Fals
     }
     state = policy.state_dict()
     arrays = {name: v.numpy(force=True) for name, v in state.items() if critics or name.startswith(_ACTING)}
-    box, action = policy.box, cast(spaces.Box, policy.action_space)
+    box, action = policy.box, policy.action_space
     arrays.update(zip(_BOUNDS, (box.low, box.high, action.low, action.high), strict=True))
     arrays = {name: array.copy(order="C") for name, array in arrays.items()}
     text = json.dumps(description)

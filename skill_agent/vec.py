@@ -30,11 +30,17 @@ class SkillVecEnv(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> Any:
-        """Reset every environment with the seeds and options set before."""
+        """Reset every environment with the seeds and options set before.
+
+        Raises:
+            KeyError: an unknown option.
+            ValueError: an option given for some environments only.
+        """
+        names = {name for options in self._options for name in options}
+        if any(set(options) != names for options in self._options):
+            raise ValueError(f"options={self._options} are not valid; set each for every environment or for none")
+        options = {name: np.array([options[name] for options in self._options]) for name in names}
         seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
-        options = self._options[0]
-        if "task" in options:
-            options = {"task": np.array([o["task"] for o in self._options])}
         observation, info = self.env.reset(seed=seeds, options=options)
         self.reset_infos = [{"is_success": bool(s)} for s in info["is_success"]]
         self._reset_seeds()

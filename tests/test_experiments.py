@@ -65,10 +65,10 @@ def test_inference_error_is_zero_for_a_network_that_knows_z():
     rollouts = evaluate.rollout(agent.policy, "SkillEmbed/PointMassTwoGoals-v0", 2, seed=1)
     constant = rollouts._replace(latent=np.tile(np.float32([0.5, -0.5, 0.25]), (4, 1)))
     with torch.no_grad():  # the last layer answers (0.5, -0.5, 0.25) whatever it sees
-        last = agent.policy.inference[-1]
-        last.weight.zero_()
+        net = agent.policy.inference
+        net.weights[-1].zero_()
         bound = 2 * agent.config.embedding_mean_bound
-        last.bias[:3] = bound * torch.atanh(torch.tensor([0.5, -0.5, 0.25]) / bound)
+        net.biases[-1][..., :3] = bound * torch.atanh(torch.tensor([0.5, -0.5, 0.25]) / bound)
     assert evaluate.inference_error(agent.policy, constant) == pytest.approx(0, abs=1e-6)
     shifted = constant._replace(latent=constant.latent + np.float32(0.3))
     assert evaluate.inference_error(agent.policy, shifted) == pytest.approx(0.3, abs=1e-5)

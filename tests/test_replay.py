@@ -13,9 +13,9 @@ def stamp(env, episode, step):
     return np.array([env + 10 * episode, step], np.float32)
 
 
-def fill(buffer, steps, episode_length=EPISODE, z_period=None, terminate=False):
+def fill(buffer, steps, episode_length=EPISODE, z_period=None, terminate=False, first=0):
     """Add ``steps`` steps of episodes whose states, latents and rewards carry stamps."""
-    for t in range(steps):
+    for t in range(first, first + steps):
         episode, step = divmod(t, episode_length)
         age = step if z_period is None else step % z_period
         done = step == episode_length - 1
@@ -108,6 +108,13 @@ def test_all_steps_are_drawn_about_equally_often():
     steps = batch.observation[:, :-1, 1][batch.mask == 1].numpy().astype(int)
     share = np.bincount(steps, minlength=EPISODE) / len(steps)
     assert share.min() > 0.5 / EPISODE and share.max() < 1.5 / EPISODE
+
+
+def test_a_stretch_that_began_before_the_buffer_does_not_reach_into_empty_rows():
+    buffer = make()
+    fill(buffer, 3, first=4)
+    batch = buffer.sample_windows(200, window=5, segment=4, rng=np.random.default_rng(0))
+    assert batch.observation[..., 1].min() == batch.context[..., 1].min() == 4
 
 
 def test_sampling_depends_on_the_generator_alone():

@@ -1,0 +1,214 @@
+"""What SB3's own tests ask of its algorithms, asked of SkillEmbedding: saving, loading, parameters and set_env()."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.vec_env import DummyVecEnv
+from toy import Line, make_line, make_model
+
+from skill_agent import SkillConfig, SkillEmbedding, SkillPolicy
+
+OBSERVATION = {"observation": np.array([[100, 1], [101, 2], [99, 3]], np.float32), "task": np.array([0, 1, 1])}
+
+
+@pytest.fixture
+def model():
+    return make_model(make_line(2, n_tasks=2)).learn(40)
+
+
+def actions(model):
+    return model.predict(OBSERVATION, deterministic=True)[0]
+
+
+# Saving and loading -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["model", "model.zip"])
+@pytest.mark.parametrize("kind", [str, None], ids=["str", "Path"])
+def test_equal_actions_after_loading(model, tmp_path, name, kind):
+    path = tmp_path / name if kind is None else str(tmp_path / name)
+    model.save(path)
+    assert (actions(SkillEmbedding.load(path)) == actions(model)).all()
+
+
+def test_saving_to_memory(model):
+    file = io.BytesIO()
+    model.save(file)
+    file.seek(0)
+    assert (actions(SkillEmbedding.load(file)) == actions(model)).all()
+
+
+@pytest.mark.parametrize("n_envs", [2, 3])
+@pytest.mark.parametrize("reset", [True, False])
+def test_learning_on_after_loading(model, tmp_path, n_envs, reset):
+    model.save(tmp_path / "model")
+    loaded = SkillEmbedding.load(tmp_path / "model", env=make_line(n_envs, n_tasks=2), learning_starts=0)
+    updates = loaded._n_updates
+    loaded.learn(60, reset_num_timesteps=reset)
+    assert loaded.num_timesteps == (60 if reset else 100) and loaded._n_updates > updates
+    assert (actions(loaded) != actions(model)).any()
+
+
+def test_loading_without_an_environment_predicts_and_learns_once_it_is_set(model, tmp_path):
+    model.save(tmp_path / "model")
+    loaded = SkillEmbedding.load(tmp_path / "model")
+    assert loaded.get_env() is None
+    with pytest.raises(AssertionError, match="set the environment"):
+        loaded.learn(20)
+    loaded.set_env(make_line(2, n_tasks=2))
+    loaded.learn(40)
+
+
+def test_loading_with_another_environment_is_an_error(model, tmp_path):
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        SkillEmbedding.load(tmp_path / "model", env=make_line(n_tasks=3))
+
+
+def test_arguments_of_load_replace_the_saved_ones(model, tmp_path):
+    model.save(tmp_path / "model")
+    config = SkillConfig(**{**vars(model.config), "inference_coef": 0.5})
+    loaded = SkillEmbedding.load(tmp_path / "model", gamma=0.5, config=config)
+    assert loaded.gamma == 0.5 and loaded.policy.config.inference_coef == 0.5
+    loaded = SkillEmbedding.load(tmp_path / "model", custom_objects={"learning_rate": 0.25, "batch_size": 3})
+    assert loaded.batch_size == 3 and loaded.lr_schedule(1) == 0.25
+
+
+def test_loading_with_other_networks_is_an_error(model, tmp_path):
+    model.save(tmp_path / "model")
+    SkillEmbedding.load(tmp_path / "model", policy_kwargs={"net_arch": [16, 16]})
+    with pytest.raises(ValueError, match="policy kwargs do not equal"):
+        SkillEmbedding.load(tmp_path / "model", policy_kwargs={"net_arch": [8]})
+
+
+def test_excluding_and_including(model, tmp_path):
+    model.save(tmp_path / "model", exclude=["gamma", "batch_size"], include=["batch_size", "replay_buffer"])
+    loaded = SkillEmbedding.load(tmp_path / "model")
+    assert loaded.gamma == 0.99 and loaded.batch_size == 8
+    assert (loaded.replay_buffer.rewards == model.replay_buffer.rewards).all()
+
+
+def test_the_replay_buffer_is_saved_apart(model, tmp_path):
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "replay")
+    loaded = SkillEmbedding.load(tmp_path / "model", env=make_line(2, n_tasks=2))
+    assert loaded.replay_buffer.size() == 0
+    loaded.load_replay_buffer(tmp_path / "replay")
+    for name in ("observations", "actions", "rewards", "latent", "log_prob", "skill", "age", "task"):
+        assert (getattr(loaded.replay_buffer, name) == getattr(model.replay_buffer, name)).all(), name
+    loaded.learn(20, reset_num_timesteps=False)
+    assert loaded.replay_buffer.size() == 30
+
+
+@pytest.mark.parametrize("settings", [{}, {"embedding": "bernoulli"}, {"embedding": "task_id"}, {"z_period": 3}])
+def test_every_embedding_is_saved(tmp_path, settings):
+    model = make_model(make_line(n_tasks=2), **settings).learn(30)
+    model.save(tmp_path / "model")
+    loaded = SkillEmbedding.load(tmp_path / "model")
+    assert loaded.config == model.config and (actions(loaded) == actions(model)).all()
+
+
+# The policy alone ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "policy_kwargs",
+    [
+        {"net_arch": [16]},
+        {"net_arch": {"pi": [8], "qf": [16, 8]}, "activation_fn": torch.nn.Tanh},
+        {"net_arch": [8], "optimizer_class": torch.optim.SGD, "optimizer_kwargs": {"momentum": 0.9}},
+        {"net_arch": [8], "optimizer_kwargs": {"betas": (0.5, 0.9)}},
+    ],
+    ids=["list", "dict", "optimizer", "optimizer arguments"],
+)
+def test_the_policy_is_saved_alone(tmp_path, policy_kwargs):
+    policy = make_model(make_line(n_tasks=2), policy_kwargs=policy_kwargs, n_critics=3).learn(30).policy
+    policy.save(tmp_path / "policy.pt")
+    loaded = SkillPolicy.load(tmp_path / "policy.pt")
+    assert str(loaded) == str(policy) and loaded.config == policy.config
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), policy.parameters(), strict=True))
+    assert (actions(loaded) == actions(policy)).all()
+    assert type(loaded.optimizer) is type(policy.optimizer)
+    assert {**loaded.optimizer.defaults, "lr": None} == {**policy.optimizer.defaults, "lr": None}
+
+
+def test_the_policy_as_a_vector(model):
+    other = make_model(make_line(2, n_tasks=2), seed=5)
+    other.policy.load_from_vector(model.policy.parameters_to_vector())
+    assert (actions(other) == actions(model)).all()
+
+
+# Parameters ---------------------------------------------------------------------------------------
+
+
+def test_setting_parameters(model):
+    other = make_model(make_line(2, n_tasks=2), seed=5)
+    assert (actions(other) != actions(model)).any()
+    other.set_parameters(model.get_parameters())
+    assert (actions(other) == actions(model)).all()
+    assert other.policy.optimizer.state_dict()["state"].keys() == model.policy.optimizer.state_dict()["state"].keys()
+
+
+def test_setting_parameters_from_a_file(model, tmp_path):
+    model.save(tmp_path / "model.zip")
+    other = make_model(make_line(2, n_tasks=2), seed=5)
+    other.set_parameters(str(tmp_path / "model.zip"))
+    assert (actions(other) == actions(model)).all()
+
+
+def test_setting_some_parameters(model):
+    params = model.get_parameters()
+    table = torch.full_like(params["policy"]["embedding.table"], 0.5)
+    model.set_parameters({"policy": {"embedding.table": table}}, exact_match=False)
+    assert torch.equal(model.policy.embedding.table, table)
+
+
+@pytest.mark.parametrize(
+    ("change", "exact", "error", "message"),
+    [
+        (lambda p: p.update(value_net=p["policy"]), False, ValueError, "value_net"),
+        (lambda p: p.pop("policy.optimizer"), True, ValueError, "expected"),
+        (lambda p: p["policy"].pop("embedding.table"), True, RuntimeError, "embedding.table"),
+        (lambda p: p["policy"].update(extra=torch.zeros(1)), True, RuntimeError, "extra"),
+        (lambda p: p["policy"].update({"embedding.table": torch.zeros(7)}), False, RuntimeError, "size mismatch"),
+    ],
+    ids=["unknown object", "missing object", "missing parameter", "unknown parameter", "wrong shape"],
+)
+def test_wrong_parameters_are_errors(model, change, exact, error, message):
+    params = {name: dict(values) for name, values in model.get_parameters().items()}
+    change(params)
+    with pytest.raises(error, match=message):
+        model.set_parameters(params, exact_match=exact)
+
+
+# Environments -------------------------------------------------------------------------------------
+
+
+def test_setting_the_environment_starts_new_episodes():
+    model = make_model(DummyVecEnv([Line]), train_freq=5).learn(25)
+    model.set_env(Line())
+    model.learn(15, reset_num_timesteps=False)
+    assert model.replay_buffer.age[20:40, 0].tolist() == [*range(5), *range(10), *range(5)]
+
+
+def test_setting_the_environment_without_a_reset_goes_on():
+    model = make_model(make_line(), train_freq=5).learn(25)
+    model.set_env(model.get_env(), force_reset=False)
+    model.learn(5, reset_num_timesteps=False)
+    assert model.replay_buffer.age[20:30, 0].tolist() == [*range(10)]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: make_line(3, n_tasks=2), AssertionError, r"\(3 != 2\)"),
+        (lambda: make_line(2, n_tasks=3), ValueError, "Observation spaces do not match"),
+        (lambda: make_line(2), ValueError, "Observation spaces do not match"),
+    ],
+    ids=["number", "tasks", "no tasks"],
+)
+def test_setting_another_environment_is_an_error(model, make, error, message):
+    with pytest.raises(error, match=message):
+        model.set_env(make())

@@ -1,0 +1,53 @@
+"""A point on a line, to try the learner on spaces that the suite does not have."""
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.env_util import make_vec_env
+
+from skill_agent import SkillEmbedding
+
+torch.set_num_threads(1)  # faster for networks this small
+
+
+class Line(gymnasium.Env):
+    """Actions push the point; reward is its closeness to the task's goal; episodes have ``length`` steps."""
+
+    def __init__(self, n_tasks=1, action_space=None, obs_dtype=np.float32, length=10, terminates=False):
+        box = spaces.Box(-1000, 1000, (2,), obs_dtype)
+        self.n_tasks, self.length, self.terminates, self.obs_dtype = n_tasks, length, terminates, obs_dtype
+        self.observation_space = box
+        if n_tasks > 1:
+            self.observation_space = spaces.Dict(observation=box, task=spaces.Discrete(n_tasks))
+        self.action_space = action_space or spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.task, self.steps = int(self.np_random.integers(self.n_tasks)), 0
+        self.x = 100 + self.np_random.normal()
+        return self.observe(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), (action, action.dtype, self.action_space)
+        self.x += float(np.mean(action))
+        self.steps += 1
+        end = self.steps == self.length
+        return self.observe(), -abs(self.x - 100 - self.task), end and self.terminates, end and not self.terminates, {}
+
+    def observe(self):
+        observation = np.array([self.x, self.steps]).astype(self.obs_dtype)
+        return observation if self.n_tasks == 1 else {"observation": observation, "task": self.task}
+
+
+def make_line(n_envs=1, **kwargs):
+    return make_vec_env(Line, n_envs, env_kwargs=kwargs)
+
+
+def make_model(env, **kwargs):
+    """A tiny model with the policy that fits ``env``, an environment or an id."""
+    space = gymnasium.make(env).observation_space if isinstance(env, str) else env.observation_space
+    policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
+    networks = {"policy_kwargs": {"net_arch": [16, 16]}, "batch_size": 8, "window": 4, "segment": 3, "seed": 0}
+    schedule = {"learning_starts": 20, "train_freq": 10, "gradient_steps": 2}
+    return SkillEmbedding(policy, env, **{**networks, **schedule, **kwargs})
