@@ -256,7 +256,6 @@ class RunCheckpoint(BaseCallback):
                         "load the latest checkpoint, or choose another folder"
                     )
                 _remove(checkpoint)  # the training makes it again
-        self._between_rollouts = True
         self._saved_step, self._saved_time = self.model.num_timesteps, time.monotonic()
 
     def _on_step(self) -> bool:
@@ -269,14 +268,9 @@ class RunCheckpoint(BaseCallback):
             due = time.monotonic() - self._saved_time >= (self._every_seconds or 0.0)
         if due:
             self._save()
-        self._between_rollouts = False
-
-    def _on_rollout_end(self) -> None:
-        self._between_rollouts = True
 
     def _on_training_end(self) -> None:
-        if self._between_rollouts:  # not so where a callback stopped the training amid a rollout
-            self._save()
+        self._save()
 
     def _save(self) -> None:
         if self.model.num_timesteps > self._saved_step:

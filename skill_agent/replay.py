@@ -124,7 +124,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         for name, rows in state["rows"].items():
             array = getattr(self, name)
             array[: len(rows)] = rows
-            array[len(rows) :] = -1 if name == "skill" else 0  # nothing is left of what was here before
+            array[len(rows) :] = -2 if name == "skill" else 0  # nothing is left of what was here before
 
     def sample_windows(
         self,

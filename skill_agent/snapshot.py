@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor, VecNormalize
 from torch import Tensor
 
 from skill_agent.policy import SkillState
@@ -23,6 +24,9 @@ _COUNTERS = (
     *("num_timesteps", "_total_timesteps", "_current_progress_remaining", "_episode_num", "_n_updates"),
     *("_last_obs", "_last_original_obs", "_last_episode_starts"),
 )
+_MONITOR = ("episode_returns", "episode_lengths", "episode_count")
+_NORMALIZE = ("returns", "old_obs", "old_reward")
+Layer = VecMonitor | VecNormalize | SkillVecEnv
 
 
 def settings(model: SkillEmbedding) -> dict[str, Any]:
@@ -32,6 +36,7 @@ def settings(model: SkillEmbedding) -> dict[str, Any]:
     return {
         "config": asdict(model.config),
         "net_arch": policy.net_arch,
+        "activation": policy.activation_fn.__name__,
         "optimizer": type(policy.optimizer).__name__,
         "observation_space": str(model.observation_space),
         "action_space": str(model.action_space),
@@ -108,34 +113,47 @@ def _set_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
-def _layers(model: SkillEmbedding) -> list[VecMonitor | SkillVecEnv]:
+def _layers(model: SkillEmbedding) -> list[Layer]:
     """The vector environment and what it wraps, from the outside in.
 
     Raises:
         TypeError: one whose state can't be saved.
     """
-    layers: list[VecMonitor | SkillVecEnv] = []
+    layers: list[Layer] = []
     env: VecEnv | None = model.env
     while env is not None:
-        if not isinstance(env, VecMonitor | SkillVecEnv):
+        if not isinstance(env, VecMonitor | VecNormalize | SkillVecEnv):
             raise TypeError(f"the state of {type(env).__name__} can't be saved; use make_skill_vec_env's environments")
         layers.append(env)
         env = env.venv if isinstance(env, VecEnvWrapper) else None
     return layers
 
 
-def _env_state(env: VecMonitor | SkillVecEnv) -> dict[str, Any]:
+def _env_state(env: Layer) -> dict[str, Any]:
     if isinstance(env, SkillVecEnv):
         return env.state()
-    return {"returns": env.episode_returns, "lengths": env.episode_lengths, "count": env.episode_count}
+    names = _MONITOR if isinstance(env, VecMonitor) else _NORMALIZE
+    moments = {key: dict(vars(value)) for key, value in _moments(env).items()}
+    return {"values": {name: getattr(env, name) for name in names}, "moments": moments}
 
 
-def _set_env_state(env: VecMonitor | SkillVecEnv, state: dict[str, Any]) -> None:
+def _set_env_state(env: Layer, state: dict[str, Any]) -> None:
     if isinstance(env, SkillVecEnv):
         env.set_state(state)
-    else:
-        env.episode_returns, env.episode_lengths = state["returns"], state["lengths"]
-        env.episode_count = state["count"]
+        return
+    for name, value in state["values"].items():
+        setattr(env, name, value)
+    for key, value in _moments(env).items():
+        vars(value).update(state["moments"][key])
+
+
+def _moments(env: Layer) -> dict[str, RunningMeanStd]:
+    """The running statistics of a `VecNormalize`, by name."""
+    if not isinstance(env, VecNormalize):
+        return {}
+    observation = getattr(env, "obs_rms", {})  # absent where observations are not normalised
+    named = observation if isinstance(observation, dict) else {"": observation}
+    return {"reward": env.ret_rms, **{f"observation {key}": value for key, value in named.items()}}
 
 
 # To one JSON value and named arrays, and back -----------------------------------------------------

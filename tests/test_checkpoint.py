@@ -11,6 +11,7 @@ import pytest
 import torch
 from filelock import FileLock
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecNormalize
 
 from skill_agent import (
     CheckpointError,
@@ -126,15 +127,30 @@ def test_nothing_good_is_overwritten(tmp_path):
     load_checkpoint(make_agent(), path)
 
 
-def test_a_training_that_a_callback_stops_amid_a_rollout_is_not_saved(tmp_path):
+def test_a_training_that_a_callback_stops_amid_a_rollout_goes_on_exactly(tmp_path):
     class Stop(BaseCallback):
         def _on_step(self):
             return self.num_timesteps < 132
 
-    make_agent().learn(1_000, [Stop(), RunCheckpoint(tmp_path, every_steps=40)])
-    assert [p.name for p in checkpoint.list_checkpoints(tmp_path)] == [
-        "step-000000040", "step-000000080", "step-000000120",
-    ]  # fmt: skip
+    agent = make_agent().learn(1_000, [Stop(), RunCheckpoint(tmp_path, every_steps=40)])
+    resumed = make_agent()
+    assert load_latest(resumed, tmp_path)[0].name == "step-000000132"
+    agent, resumed = (a.learn(400, reset_num_timesteps=False) for a in (agent, resumed))
+    assert_identical(contents(resumed), contents(agent))
+
+
+@pytest.mark.parametrize("options", [{}, {"norm_obs": False}])
+def test_normalised_environments_go_on_exactly(tmp_path, options):
+    def make():
+        env = VecNormalize(make_skill_vec_env(TWO_GOALS, 4, seed=5), norm_obs_keys=["observation"], **options)
+        return SkillEmbedding("MultiInputPolicy", env, **TINY)
+
+    agent = make().learn(400)
+    path = save_checkpoint(agent, tmp_path)
+    resumed = make()
+    load_checkpoint(resumed, path)
+    agent, resumed = (a.learn(400, reset_num_timesteps=False) for a in (agent, resumed))
+    assert_identical(contents(resumed), contents(agent))
 
 
 def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
@@ -258,8 +274,8 @@ def test_bad_arguments_are_errors(tmp_path):
         RunCheckpoint(tmp_path)
     agent = make_agent()
     with torch.no_grad():
-        agent.policy.actor[0].weight[0, 0] = torch.nan
-    with pytest.raises(TrainingDiverged, match=r"actor\.0\.weight"):
+        agent.policy.actor.weights[0][0, 0] = torch.nan
+    with pytest.raises(TrainingDiverged, match=r"actor\.weights\.0"):
         save_checkpoint(agent, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

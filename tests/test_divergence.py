@@ -86,8 +86,8 @@ def test_loss(array, named):
 def test_gradient_of_a_finite_loss(value):
     agent = make_agent().learn(400)
     before = parameters(agent)
-    agent.policy.actor[0].weight.register_hook(lambda gradient: gradient.masked_fill(gradient == gradient, value))
-    with pytest.raises(TrainingDiverged, match=r"not finite: gradient of actor\.0\.weight$"):
+    agent.policy.actor.weights[0].register_hook(lambda gradient: gradient.masked_fill(gradient == gradient, value))
+    with pytest.raises(TrainingDiverged, match=r"not finite: gradient of actor\.weights\.0$"):
         agent.train(1, 8)
     after = parameters(agent)
     assert all(torch.equal(before[name], after[name]) for name in before)
