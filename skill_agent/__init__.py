@@ -6,6 +6,7 @@ from skill_agent.config import SkillConfig
 from skill_agent.divergence import TrainingDiverged
 from skill_agent.policy import SkillPolicy
 from skill_agent.share import load_skills
+from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
 from skill_agent.vec import make_skill_vec_env
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "SkillConfig",
     "SkillEmbedding",
     "SkillPolicy",
+    "SkillSpaceVecEnv",
     "TrainingDiverged",
+    "TransferredPolicy",
     "load_checkpoint",
     "load_latest",
     "load_skills",

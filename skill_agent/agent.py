@@ -205,11 +205,14 @@ class SkillEmbedding(OffPolicyAlgorithm):
             latent = torch.as_tensor(self._skill.latent, device=self.device)
             mean, log_std = policy.action_distribution(features, policy.family.code(latent))
             action = gaussian_sample(mean, log_std, generator)
+            latent_log_prob = torch.zeros(len(task))
+            if self.config.trace_embedding_ratio:
+                latent_log_prob = policy.family.log_prob(policy.embedding(task), latent)
             step = BehaviourStep(
                 action=action.numpy(force=True),
                 log_prob=gaussian_log_prob(action, mean, log_std).numpy(force=True),
                 latent=self._skill.latent,
-                latent_log_prob=policy.family.log_prob(policy.embedding(task), latent).numpy(force=True),
+                latent_log_prob=latent_log_prob.numpy(force=True),
                 task=task.numpy(force=True),
                 age=self._skill.age,
             )

@@ -25,7 +25,7 @@ class BehaviourStep(NamedTuple):
     action: NDArray[np.float32]  # (n, A), before clipping
     log_prob: NDArray[np.float32]  # (n,) log b(a|z,s)
     latent: NDArray[np.float32]  # (n, Z)
-    latent_log_prob: NDArray[np.float32]  # (n,) log b(z|t)
+    latent_log_prob: NDArray[np.float32]  # (n,) log b(z|t); 0 unless Retrace is to use it
     task: NDArray[np.int64]  # (n,)
     age: NDArray[np.int64]  # (n,) steps since z was drawn
 

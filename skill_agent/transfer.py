@@ -53,7 +53,7 @@ class SkillSpaceVecEnv(VecEnvWrapper):
             ("actions", venv.action_space, skills.action_space),
         ):
             if space.shape != valid.shape:
-                raise ValueError(f"the environment's {name} are {space}; the skills need {valid}")
+                raise ValueError(f"the environment's {name} have shape {space.shape}; the skills need {valid.shape}")
         super().__init__(venv, action_space=skill_space(skills))
         self.skills, self.hold = skills, hold
         self._generator = torch.Generator(skills.device).manual_seed(seed)

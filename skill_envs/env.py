@@ -172,7 +172,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self._begin(np.flatnonzero(mask))
         if self.render_mode == "human":
             self.render()
-        return self._observe(), self._info(self._outside())
+        return self._observe(), self._info(self._outside(self._rows_by_task()))
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, Float, Bool, Bool, dict[str, Any]]:
         """Advance every environment by one control step.
@@ -193,14 +193,15 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         diverged = self.physics.step()
         if diverged.any():
             self._restore(np.flatnonzero(diverged))
-        for k, rows in self._rows_by_task():
+        groups = self._rows_by_task()
+        for k, rows in groups:
             if (after_step := self.tasks[k].after_step) is not None:
                 self.physics.eq_active[rows] = after_step(self.physics.qpos[rows], self.physics.eq_active[rows])
         self._elapsed += 1
 
-        observation, outside = self._observe(), self._outside()
+        observation, outside = self._observe(), self._outside(groups)
         reward = np.empty(self.num_envs)
-        for k, rows in self._rows_by_task():
+        for k, rows in groups:
             reward[rows] = self.tasks[k].reward(outside[rows], self.reward_type)
         info = self._info(outside)
         truncated = diverged.copy()
@@ -305,16 +306,16 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
     def _rows_by_task(self) -> list[tuple[int, Any]]:
         if len(self.tasks) == 1:
             return [(0, slice(None))]
-        return [(int(k), np.flatnonzero(self.task == k)) for k in np.unique(self.task)]
+        return [(k, np.flatnonzero(self.task == k)) for k in range(len(self.tasks))]
 
     def _observe(self) -> Observation:
         observed = self.tasks[0].observe(self.physics.qpos, self.physics.qvel, self._goals[self.task])
         observation = np.clip(observed.astype(np.float32), self._low, self._high)
         return observation if len(self.tasks) == 1 else {"observation": observation, "task": self.task.copy()}
 
-    def _outside(self) -> Float:
+    def _outside(self, groups: list[tuple[int, Any]]) -> Float:
         outside = np.empty(self.num_envs)
-        for k, rows in self._rows_by_task():
+        for k, rows in groups:
             outside[rows] = self.tasks[k].outside(self.physics.qpos[rows])
         return outside
 
@@ -332,7 +333,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self._begin(np.flatnonzero(done))
         info = {
             **{k: v for k, v in info.items() if "physics_error" not in k},
-            **self._info(self._outside()),
+            **self._info(self._outside(self._rows_by_task())),
             "final_obs": final_obs,
             "_final_obs": done.copy(),
             "final_info": final_info,
