@@ -71,6 +71,11 @@ BERNOULLI: dict[str, Any] = {
     "temperature": 0.3,
     "inference_coef": 2.0,
     "embedding_entropy_coef": 50.0,
+    "policy_entropy_coef": 0.3,
+}
+FOUR_GAUSSIAN: dict[str, Any] = {
+    "inference_coef": 0.3,
+    "embedding_entropy_coef": 4.5,
     "policy_entropy_coef": 0.05,
 }
 
@@ -81,7 +86,7 @@ FIGURES: dict[str, dict[str, Run]] = {
     },
     "fig3": {
         "bernoulli": _point_mass("FourGoals", 500_000, **BERNOULLI),
-        "gaussian": _point_mass("FourGoals", 220_000, **GAUSSIAN | {"inference_coef": 0.2}),
+        "gaussian": _point_mass("FourGoals", 300_000, **FOUR_GAUSSIAN),
         "duplicate": _point_mass("Duplicate", 350_000, **GAUSSIAN),
     },
 }
