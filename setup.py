@@ -14,7 +14,7 @@ setup(
     python_requires=">=3.11",
     packages=["skill_envs", "skill_envs.assets", "skill_agent"],
     package_dir={"skill_envs.assets": "assets"},
-    package_data={"skill_envs": ["py.typed"], "skill_envs.assets": ["*.xml"], "skill_agent": ["py.typed"]},
+    package_data={"skill_envs": ["py.typed"], "skill_envs.assets": ["*.xml", "trained/*"], "skill_agent": ["py.typed"]},
     install_requires=[
         "gymnasium>=1.4,<2",
         "mujoco>=3.17,<4",

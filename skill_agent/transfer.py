@@ -99,7 +99,13 @@ class TransferState(NamedTuple):
 
 
 class TransferredPolicy:
-    """Frozen skills and a mapping z = f(x), with SB3's ``predict``."""
+    """Frozen skills and a mapping z = f(x), with SB3's ``predict``; `skill_agent.share.export_policy` writes it.
+
+    Attributes:
+        skills: what acts.
+        mapping: what chooses z.
+        hold: steps for which a z is held.
+    """
 
     def __init__(self, skills: SkillPolicy, mapping: SkillPolicy, hold: int) -> None:
         """Join a mapping, trained on a `SkillSpaceVecEnv`, to its skills."""

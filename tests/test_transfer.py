@@ -5,7 +5,15 @@ import pytest
 import torch
 from stable_baselines3 import SAC
 
-from skill_agent import SkillEmbedding, SkillSpaceVecEnv, TransferredPolicy, make_skill_vec_env
+from skill_agent import (
+    SkillEmbedding,
+    SkillSpaceVecEnv,
+    TransferredPolicy,
+    export_policy,
+    load_policy,
+    load_skills,
+    make_skill_vec_env,
+)
 from skill_agent.transfer import act, skill_space
 
 HOLD = 5
@@ -89,3 +97,28 @@ def test_what_does_not_fit_is_an_error(skills, hold, env_id):
     env = make_skill_vec_env(f"SkillEmbed/{env_id}-v0", 2)
     with pytest.raises(ValueError, match=r"hold=0 is not valid|observations have shape .27,.; the skills need .4,."):
         SkillSpaceVecEnv(env, skills, hold)
+
+
+def test_a_transferred_policy_is_one_file_that_acts_the_same(skills, tmp_path):
+    env = make_env(skills)
+    learner = SkillEmbedding("MlpPolicy", env, embedding="task_id", seed=0, device="cpu", **TINY).learn(40)
+    policy = TransferredPolicy(skills, learner.policy, HOLD)
+    path = export_policy(policy, tmp_path / "policy")
+    with pytest.raises(FileExistsError, match="force=True"):
+        export_policy(policy, path)
+    loaded, observation = load_policy(path), env.reset()
+    states = [None, None]
+    for _ in range(HOLD + 1):
+        (first, states[0]), (second, states[1]) = (
+            p.predict(observation, state, deterministic=True) for p, state in zip((policy, loaded), states, strict=True)
+        )
+        assert np.array_equal(first, second) and np.array_equal(states[0][0], states[1][0])
+        observation, *_ = env.venv.step(first)
+    with pytest.raises(ValueError, match="does not describe its skills rightly"):
+        load_skills(path)
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(path.read_bytes()[:-3] + b"abc")
+    with pytest.raises(ValueError, match="is damaged: its SHA-256"):
+        load_policy(damaged)
+    with pytest.raises(FileNotFoundError, match="nothing is neither a file nor one of the names"):
+        load_policy("nothing")
