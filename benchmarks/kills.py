@@ -22,7 +22,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from skill_agent import RunCheckpoint, load_latest
 from skill_agent.checkpoint import list_checkpoints
-from skill_agent.experiments import GAUSSIAN, POINT_MASS, Run, build
+from skill_agent.experiments import GAUSSIAN, POINT_MASS, Run
+from skill_agent.training import build
 
 INTERVAL = 800  # steps
 TINY = {"policy_kwargs": {"net_arch": [16, 16]}, "train_freq": 10, "gradient_steps": 5, "batch_size": 16}

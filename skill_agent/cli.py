@@ -65,8 +65,8 @@ class Train:
 class Reproduce:
     """Train what a figure needs and has no record of yet, then draw the figure."""
 
-    figure: tyro.conf.Positional[Literal["fig2", "fig3", "pretrain"]]
-    """The paper's figure, or the pre-training of the arm's skills (section 7.2)."""
+    figure: tyro.conf.Positional[Literal["fig2", "fig3", "pretrain", "transfer"]]
+    """The paper's figure, or pre-training of the arm's skills and their transfer (section 7.2)."""
     variants: tuple[str, ...] = ()
     """Which of its runs; by default all."""
     seeds: int = 10
@@ -139,14 +139,14 @@ def demo(args: Demo) -> None:
     """Train, draw, film and say where everything is."""
     from dataclasses import replace
 
-    from skill_agent import experiments, plots, runs
+    from skill_agent import experiments, plots, runner, runs
 
     run = experiments.FIGURES["fig2"]["with"]
     if args.timesteps is not None:
         run = replace(run, total_timesteps=args.timesteps)
     claim_output(args.out, args.force)
     runs.start(run, args.seed, args.out)
-    record = experiments.read_json(args.out / "record.json")
+    record = runner.read_json(args.out / "record.json")
     plots.demo(record).savefig(args.out / "trajectories.png", dpi=110)
     video(Record(args.out / "skills.safetensors", run.env_id, args.out / "skills.mp4", seed=args.seed))
     success = ", ".join(f"{s:.0%}" for s in record["final"]["success"])
@@ -180,16 +180,16 @@ def reproduce(args: Reproduce) -> None:
     """Train what is missing, with progress and time left, then draw."""
     from tqdm import tqdm
 
-    from skill_agent import experiments, plots
+    from skill_agent import plots, runner
 
     bar: tqdm[None] | None = None
-    for name, done, total in experiments.reproduce(args.figure, args.seeds, args.jobs, args.records, args.variants):
+    for name, done, total in runner.reproduce(args.figure, args.seeds, args.jobs, args.records, args.variants):
         bar = bar or tqdm(total=total, desc=args.figure, unit="run")
         bar.set_postfix_str(name)
         bar.update(done - bar.n)
     args.figures.mkdir(parents=True, exist_ok=True)
     path = args.figures / f"{args.figure}.png"
-    plots.FIGURES[args.figure](experiments.load_records(args.records, args.figure)).savefig(path, dpi=110)
+    plots.FIGURES[args.figure](runner.load_records(args.records, args.figure)).savefig(path, dpi=110)
     print(f"records in {args.records / args.figure}, figure in {path}")
 
 

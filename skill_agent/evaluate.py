@@ -14,6 +14,7 @@ from skill_agent.losses import gaussian_sample
 
 if TYPE_CHECKING:
     from skill_agent.policy import SkillPolicy
+    from skill_agent.transfer import TransferredPolicy
 
 Array = NDArray[np.float32]
 
@@ -109,6 +110,37 @@ def embedding_kl(policy: SkillPolicy) -> NDArray[np.float64]:
     rows = table[:, None].expand(-1, policy.n_tasks, -1)
     kl: NDArray[np.float64] = policy.family.kl(rows, rows.transpose(0, 1)).double().numpy()
     return kl
+
+
+def episodes(
+    policy: TransferredPolicy, env_id: str, n: int, seed: int, deterministic: bool = False
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Run whole episodes of a one-task environment.
+
+    Args:
+        policy: with SB3's ``predict``.
+        env_id: an environment of the suite.
+        n: episodes, all in one batch.
+        seed: seeds start states; actions are drawn from torch's global generator, which is left as it was.
+        deterministic: mean z and mean actions.
+
+    Returns:
+        Rewards and successes, (n, T) each.
+    """
+    env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled")
+    vector = env.unwrapped
+    assert isinstance(vector, skill_envs.SkillVectorEnv) and vector.max_episode_steps is not None
+    observation, _ = env.reset(seed=seed)
+    state, rewards, successes = None, [], []
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for _ in range(vector.max_episode_steps):
+            action, state = policy.predict(observation, state, deterministic=deterministic)
+            observation, reward, _, _, info = env.step(action)
+            rewards.append(reward)
+            successes.append(info["is_success"])
+    env.close()
+    return np.stack(rewards, 1).astype(np.float32), np.stack(successes, 1)
 
 
 def positions(rollouts: Rollouts) -> Array:

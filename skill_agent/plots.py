@@ -116,13 +116,13 @@ def fig3(records: Records, seed: int = 0) -> Figure:
     return figure
 
 
-def pretrain(records: Records) -> Figure:
-    """Pre-training of the arm's skills: success of each task against environment steps."""
+def success_curves(records: Records) -> Figure:
+    """Success of each task against environment steps, one panel a variant: pre-training and transfer."""
     trained = {variant: found for variant, found in records.items() if found}
     figure = Figure(figsize=(4 * len(trained), 3.6), layout="constrained")
     for ax, (variant, found) in zip(np.atleast_1d(figure.subplots(1, len(trained))), trained.items(), strict=True):
-        steps = [p["steps"] for p in found[0]["curve"]]
         for k, name in enumerate(ENVIRONMENTS[found[0]["env_id"]].tasks):
+            steps = [p["steps"] for p in found[0]["curve"]]
             success = np.array([[p["success"][k] for p in r["curve"]] for r in found])  # (seeds, points)
             ax.plot(steps, success.T, color=_COLOURS[k], linewidth=0.6, alpha=0.5)
             ax.plot(steps, success.mean(0), color=_COLOURS[k], linewidth=2.2, label=name)
@@ -133,4 +133,4 @@ def pretrain(records: Records) -> Figure:
     return figure
 
 
-FIGURES = {"fig2": fig2, "fig3": fig3, "pretrain": pretrain}
+FIGURES = {"fig2": fig2, "fig3": fig3, "pretrain": success_curves, "transfer": success_curves}

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from skill_agent import plots
-from skill_agent.experiments import FIGURES, RECORDS, load_records, read_json
+from skill_agent.experiments import FIGURES
+from skill_agent.runner import RECORDS, load_records, read_json
 from skill_envs import ENVIRONMENTS
 
 BENCHMARK = Path("benchmarks/envs.json")
@@ -140,7 +141,25 @@ def pretrain_claims(records: Records) -> list[Claim]:
     return claims
 
 
-CLAIMS = {"fig2": fig2_claims, "fig3": fig3_claims, "pretrain": pretrain_claims}
+def transfer_claims(records: Records) -> list[Claim]:
+    """Success and wall clock of each family's transfer."""
+    claims = []
+    for family, found in records.items():
+        if found:
+            success = [r["final"]["success"] for r in found]
+            minutes = [r["train_seconds"] / 60 for r in found]
+            claims.append(
+                Claim(
+                    f"transfer {family}: success of every seed at the end of the episode",
+                    "at least 80 % in 3 seeds, in at most 10 min",
+                    f"{', '.join(f'{s:.2f}' for s in success)}; {min(minutes):.0f} to {max(minutes):.0f} min on one thread",
+                    len(found) >= 3 and min(success) >= 0.8 and max(minutes) <= 10,
+                )
+            )
+    return claims
+
+
+CLAIMS = {"fig2": fig2_claims, "fig3": fig3_claims, "pretrain": pretrain_claims, "transfer": transfer_claims}
 
 
 def table(records: Path = RECORDS) -> str:
@@ -215,8 +234,9 @@ def report(
     figures.mkdir(parents=True, exist_ok=True)
     written = [readme]
     for figure, draw in plots.FIGURES.items():
-        path = figures / f"{figure}.png"
-        draw(load_records(records, figure)).savefig(path, dpi=110, metadata={"Software": None})
-        written.append(path)
+        if any((found := load_records(records, figure)).values()):
+            path = figures / f"{figure}.png"
+            draw(found).savefig(path, dpi=110, metadata={"Software": None})
+            written.append(path)
     readme.write_text(text, encoding="utf-8")
     return written

@@ -153,7 +153,7 @@ def _codes(agent, batch):
 
 
 def test_replay_holds_the_behaviour_that_acted():
-    agent = make_agent(learning_starts=10_000, z_period=20)
+    agent = make_agent(learning_starts=10_000, z_period=20, trace_embedding_ratio=True)
     agent.learn(400)  # no update: the present networks are the behaviour
     batch = sample(agent, 64)
     code = agent.policy.family.code(batch.latent)[:, None].expand(-1, batch.mask.shape[1], -1)

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from skill_agent import cli, evaluate, experiments, plots, results
-from skill_agent.experiments import FIGURES, Run
+from skill_agent import cli, evaluate, experiments, load_policy, load_skills, plots, results, runner, training
+from skill_agent.experiments import EXPERIMENTS, FIGURES, Run
 from skill_envs import ENVIRONMENTS, TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,7 @@ def tiny_figures(monkeypatch):
     torch.set_num_threads(1)
     figures = {figure: {name: tiny(run) for name, run in variants.items()} for figure, variants in FIGURES.items()}
     monkeypatch.setattr(experiments, "FIGURES", figures)
+    monkeypatch.setattr(runner, "EXPERIMENTS", figures)
     return figures
 
 
@@ -40,14 +42,14 @@ def tiny_records(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records")
     for figure, variants in FIGURES.items():
         for name, run in variants.items():
-            _, record = experiments.train(tiny(run), 0)
+            _, record = training.train(tiny(run), 0)
             for seed in range(2):
-                experiments.write_json(experiments.record_path(folder, figure, name, seed), {**record, "seed": seed})
+                runner.write_json(runner.record_path(folder, figure, name, seed), {**record, "seed": seed})
     return folder
 
 
 def test_a_rollout_is_what_the_environment_says():
-    agent = experiments.build(Run("SkillEmbed/PointMassTwoGoals-v0", 100, TINY, n_envs=2), seed=0)
+    agent = training.build(Run("SkillEmbed/PointMassTwoGoals-v0", 100, TINY, n_envs=2), seed=0)
     first, second = (evaluate.rollout(agent.policy, "SkillEmbed/PointMassTwoGoals-v0", 3, seed=1) for _ in range(2))
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
     assert first.state.shape == (6, 51, 4) and first.task.tolist() == [0, 0, 0, 1, 1, 1]
@@ -61,7 +63,7 @@ def test_a_rollout_is_what_the_environment_says():
 
 
 def test_inference_error_is_zero_for_a_network_that_knows_z():
-    agent = experiments.build(Run("SkillEmbed/PointMassTwoGoals-v0", 100, TINY, n_envs=2), seed=0)
+    agent = training.build(Run("SkillEmbed/PointMassTwoGoals-v0", 100, TINY, n_envs=2), seed=0)
     rollouts = evaluate.rollout(agent.policy, "SkillEmbed/PointMassTwoGoals-v0", 2, seed=1)
     constant = rollouts._replace(latent=np.tile(np.float32([0.5, -0.5, 0.25]), (4, 1)))
     with torch.no_grad():  # the last layer answers (0.5, -0.5, 0.25) whatever it sees
@@ -82,18 +84,18 @@ def test_goals_reached_counts_each_goal():
 
 
 def test_reproduce_keeps_what_is_done(tiny_figures, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "ProcessPoolExecutor", _InThisProcess)
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", _InThisProcess)
     for variant in ("without", "with"):
-        experiments.write_json(experiments.record_path(tmp_path, "fig2", variant, 0), {"kept": True})
-    done = list(experiments.reproduce("fig2", seeds=2, jobs=1, records=tmp_path))
+        runner.write_json(runner.record_path(tmp_path, "fig2", variant, 0), {"kept": True})
+    done = list(runner.reproduce("fig2", seeds=2, jobs=1, records=tmp_path))
     assert {name for name, _, _ in done} == {"with seed 1", "without seed 1"}
     assert [(n, total) for _, n, total in done] == [(1, 2), (2, 2)]
-    assert experiments.read_json(tmp_path / "fig2/with-seed0.json") == {"kept": True}
-    record = experiments.read_json(tmp_path / "fig2/with-seed1.json")
+    assert runner.read_json(tmp_path / "fig2/with-seed0.json") == {"kept": True}
+    record = runner.read_json(tmp_path / "fig2/with-seed1.json")
     assert record["variant"] == "with" and record["seed"] == 1 and record["total_timesteps"] >= 800
-    assert list(experiments.reproduce("fig2", seeds=2, jobs=1, records=tmp_path)) == []
+    assert list(runner.reproduce("fig2", seeds=2, jobs=1, records=tmp_path)) == []
     with pytest.raises(ValueError, match=r"figure='fig9'.*'fig2', 'fig3'"):
-        list(experiments.reproduce("fig9", 1, 1, tmp_path))
+        list(runner.reproduce("fig9", 1, 1, tmp_path))
 
 
 class _InThisProcess:
@@ -139,7 +141,7 @@ def test_ratio_interval_by_hand():
 
 
 def test_claims_fail_when_the_records_say_so(tiny_records):
-    records = experiments.load_records(tiny_records, "fig2")
+    records = runner.load_records(tiny_records, "fig2")
     for record in records["with"]:
         record["final"]["success"] = [1.0, 0.9]
         record["train_seconds"] = 61
@@ -152,7 +154,7 @@ def test_claims_fail_when_the_records_say_so(tiny_records):
     for record in records["without"]:
         record["final"]["inference_error"] = [0.0] * 25 + [0.3] * 25
     assert [claim.holds for claim in results.fig2_claims(records)] == [True, True, True]
-    records = experiments.load_records(tiny_records, "fig3")
+    records = runner.load_records(tiny_records, "fig3")
     for variant in ("bernoulli", "gaussian"):
         for record in records[variant]:
             for key in ("goals_reached", "goals_reached_discrete"):
@@ -167,12 +169,46 @@ def test_claims_fail_when_the_records_say_so(tiny_records):
 @pytest.mark.parametrize("figure", list(FIGURES))
 def test_kept_records_are_of_the_present_settings(figure):
     for variant, run in FIGURES[figure].items():
-        records = experiments.load_records(ROOT / "records", figure)[variant]
+        records = runner.load_records(ROOT / "records", figure)[variant]
         assert [record["seed"] for record in records] == list(range(10))
         for record in records:
             assert record["settings"] == json.loads(json.dumps(run.settings)), (variant, record["seed"])
             assert record["env_id"] == run.env_id and record["learning_rate"] == run.learning_rate
             assert run.total_timesteps <= record["total_timesteps"] < run.total_timesteps * 1.05
+
+
+@pytest.mark.parametrize(("figure", "load"), [("pretrain", load_skills), ("transfer", load_policy)])
+def test_kept_arm_records_are_of_the_present_settings_and_what_they_trained_is_there(figure, load):
+    for variant, found in runner.load_records(ROOT / "records", figure).items():
+        run = EXPERIMENTS[figure][variant]
+        for record in found:
+            assert record["settings"] == json.loads(json.dumps(run.settings)), (variant, record["seed"])
+            assert (record["env_id"], record["skills"] if run.skills else "") == (run.env_id, run.skills)
+            assert run.total_timesteps <= record["total_timesteps"] < run.total_timesteps * 1.05
+            load(runner.record_path(ROOT / "records", figure, variant, record["seed"]).with_suffix(".safetensors"))
+
+
+def test_a_tiny_transfer_leaves_a_record_and_a_policy(tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    tiny_nets = {"policy_kwargs": {"net_arch": [16, 16]}, "learning_starts": 64, "bf16": False}
+    for figure in ("pretrain", "transfer"):
+        run = EXPERIMENTS[figure]["lwall"]
+        small = replace(run, total_timesteps=1_600, n_envs=8, settings=run.settings | tiny_nets)
+        monkeypatch.setitem(EXPERIMENTS[figure], "lwall", small)
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", _InThisProcess)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="run: skill-embed reproduce pretrain --variants lwall"):
+        list(runner.reproduce("transfer", 1, 1, tmp_path, ["lwall"]))
+    for figure in ("pretrain", "transfer"):
+        assert [name for name, _, _ in runner.reproduce(figure, 1, 1, tmp_path, ["lwall"])] == ["lwall seed 0"]
+    record = runner.read_json(tmp_path / "transfer/lwall-seed0.json")
+    assert record["skills"] == "lwall" and 0 <= record["final"]["success"] <= 1
+    assert record["curve"][0]["steps"] == 0 and record["curve"][-1]["steps"] == record["total_timesteps"] >= 1_600
+    policy = load_policy(tmp_path / "transfer/lwall-seed0.safetensors")
+    reward, success = evaluate.episodes(policy, "SkillEmbed/LWall-v0", 2, seed=0)
+    assert reward.shape == success.shape == (2, 100) and np.array_equal(reward > 0, success)
+    with pytest.raises(ValueError, match=r"variants=\['nothing'\] are not valid; choose from"):
+        list(runner.reproduce("transfer", 1, 1, tmp_path, ["nothing"]))
 
 
 def test_the_readme_has_the_tables_of_the_records():
@@ -248,5 +284,5 @@ def test_unknown_options_and_ids_are_errors_without_traceback(tmp_path):
 
 def test_plots_draw_every_variant(tiny_records):
     for figure, draw in plots.FIGURES.items():
-        drawn = draw(experiments.load_records(tiny_records, figure))
+        drawn = draw(runner.load_records(tiny_records, figure))
         assert all(ax.lines for ax in drawn.axes)

@@ -1,0 +1,117 @@
+"""The runner of the experiments, and the raw records that it keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from skill_agent import training
+from skill_agent.experiments import EXPERIMENTS, Run
+from skill_agent.files import write_whole
+from skill_agent.policy import SkillPolicy
+from skill_agent.share import load_skills
+
+RECORDS, RUNS = Path("records"), Path("runs")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file whole or not at all."""
+    write_whole(path, (json.dumps(value) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a file written by `write_json`."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def record_path(records: Path, figure: str, variant: str, seed: int) -> Path:
+    """Where the record of one run is kept."""
+    return records / figure / f"{variant}-seed{seed}.json"
+
+
+def load_records(records: Path, figure: str) -> dict[str, list[dict[str, Any]]]:
+    """The kept records of a figure: variant to records in order of the seed."""
+    found = {}
+    for variant in EXPERIMENTS[figure]:
+        paths = (records / figure).glob(f"{variant}-seed*.json")
+        found[variant] = sorted(map(read_json, paths), key=lambda record: record["seed"])
+    return found
+
+
+def _work(figure: str, variant: str, seed: int, records: str) -> str:
+    torch.set_num_threads(1)
+    run, path = EXPERIMENTS[figure][variant], record_path(Path(records), figure, variant, seed)
+    if figure == "transfer":
+        skills = skills_of(Path(records), run, seed)
+        record = training.transfer(run, seed, skills, path.with_suffix(".safetensors"))
+    elif figure == "pretrain":
+        record = _long(run, seed, RUNS / figure / path.stem, path.with_suffix(".safetensors"))
+    else:
+        _, record = training.train(run, seed)
+    write_json(path, {"figure": figure, "variant": variant, **record})
+    return f"{variant} seed {seed}"
+
+
+def skills_of(records: Path, run: Run, seed: int) -> SkillPolicy:
+    """The skills of the same seed that ``run`` transfers.
+
+    Raises:
+        FileNotFoundError: they were not trained.
+    """
+    path = record_path(records, "pretrain", run.skills, seed).with_suffix(".safetensors")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; run: skill-embed reproduce pretrain --variants {run.skills}")
+    return load_skills(path)
+
+
+def _long(run: Run, seed: int, folder: Path, skills: Path) -> Any:
+    """Train in a run's folder, going on where it was stopped; keep the skills, and return the record."""
+    from skill_agent import runs
+
+    if (folder / runs.SETTINGS).exists():
+        runs.resume(folder)
+    else:
+        runs.start(run, seed, folder)
+    write_whole(skills, (folder / "skills.safetensors").read_bytes())
+    return read_json(folder / runs.RECORD)
+
+
+def reproduce(
+    figure: str, seeds: int, jobs: int, records: Path = RECORDS, variants: Sequence[str] = ()
+) -> Iterator[tuple[str, int, int]]:
+    """Train every run of a figure that has no record yet, ``jobs`` at a time on one thread each.
+
+    Args:
+        figure: a key of `EXPERIMENTS`.
+        seeds: seeds 0 to ``seeds - 1``.
+        jobs: processes.
+        records: folder of the records.
+        variants: which of the figure's runs; empty for all.
+
+    Yields:
+        The name of a finished run, how many are done and how many there are.
+
+    Raises:
+        ValueError: an unknown figure or variant, or fewer than one seed or job.
+    """
+    if figure not in EXPERIMENTS:
+        raise ValueError(f"figure={figure!r} is not valid; choose from {list(EXPERIMENTS)}")
+    if unknown := sorted(set(variants) - set(EXPERIMENTS[figure])):
+        raise ValueError(f"variants={unknown} are not valid; choose from {list(EXPERIMENTS[figure])}")
+    if seeds < 1 or jobs < 1:
+        raise ValueError(f"seeds={seeds}, jobs={jobs} is not valid; choose at least 1")
+    todo = [
+        (figure, variant, seed, str(records))
+        for seed in range(seeds)
+        for variant in variants or EXPERIMENTS[figure]
+        if not record_path(records, figure, variant, seed).exists()
+    ]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for done, future in enumerate(as_completed([pool.submit(_work, *task) for task in todo]), 1):
+            yield future.result(), done, len(todo)

@@ -1,0 +1,240 @@
+"""Training of one run of the tables in `skill_agent.experiments`, and what is measured on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
+
+import skill_envs
+from skill_agent import evaluate
+from skill_agent.agent import SkillEmbedding
+from skill_agent.checkpoint import RunCheckpoint
+from skill_agent.experiments import Run
+from skill_agent.policy import SkillPolicy
+from skill_agent.share import export_policy
+from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
+from skill_agent.vec import make_skill_vec_env
+from skill_envs import ENVIRONMENTS
+
+
+def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedding:
+    """The untrained agent of a run, with its environments; ``skills`` are those to be transferred."""
+    env: VecEnv = make_skill_vec_env(run.env_id, run.n_envs, seed=seed)
+    if skills is not None:
+        env = SkillSpaceVecEnv(env, skills, run.hold, seed)
+    policy = "MultiInputPolicy" if len(ENVIRONMENTS[run.env_id].tasks) > 1 else "MlpPolicy"
+    schedule = LinearSchedule(run.learning_rate, 0.1 * run.learning_rate, 1.0)
+    return SkillEmbedding(policy, env, schedule, seed=seed, device="cpu", **run.settings)
+
+
+class Evaluation(BaseCallback):
+    """Evaluates every ``period`` steps; ``curve`` holds one dict each."""
+
+    def __init__(self, env_id: str, period: int, episodes_per_task: int = 32) -> None:
+        """Evaluate on fresh copies of ``env_id``; the training's random state is not touched."""
+        super().__init__()
+        self.env_id, self.period, self.episodes = env_id, period, episodes_per_task
+        self.curve: list[dict[str, Any]] = []
+        self._start, self._due = time.perf_counter(), 0
+
+    @classmethod
+    def of(cls, run: Run) -> Evaluation:
+        """Ten evaluations in a run, and one at its end."""
+        return cls(run.env_id, run.total_timesteps // 10)
+
+    @property
+    def seconds(self) -> float:
+        """Time since training began [s], without pauses between two processes."""
+        return time.perf_counter() - self._start
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs to know."""
+        return {"curve": list(self.curve), "due": self._due, "seconds": self.seconds}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.curve, self._due = list(state["curve"]), state["due"]
+        self._start = time.perf_counter() - state["seconds"]
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.num_timesteps >= self._due:
+            self._due += self.period
+            self._evaluate()
+
+    def _on_training_end(self) -> None:
+        self._evaluate()
+
+    def _evaluate(self) -> None:
+        policy = self.model.policy
+        rollouts = evaluate.rollout(policy, self.env_id, self.episodes, seed=10_000 + len(self.curve))  # type: ignore[arg-type]
+        self.curve.append(
+            {
+                "steps": self.num_timesteps,
+                "seconds": round(self.seconds, 2),
+                "return": round(float(rollouts.reward.sum(1).mean()), 3),
+                "success": evaluate.success_rate(rollouts, policy.n_tasks),  # type: ignore[arg-type]
+                "kl": np.round(evaluate.embedding_kl(policy), 4).tolist(),  # type: ignore[arg-type]
+            }
+        )
+
+
+def train(
+    run: Run,
+    seed: int,
+    progress_bar: bool = False,
+    agent: SkillEmbedding | None = None,
+    evaluation: Evaluation | None = None,
+    checkpoints: RunCheckpoint | None = None,
+) -> tuple[SkillEmbedding, dict[str, Any]]:
+    """Train one run, or the rest of one, and measure it.
+
+    Args:
+        run: what to train.
+        seed: seed of everything.
+        progress_bar: show SB3's progress bar.
+        agent: an agent made by `build`, for example with another logger or from a checkpoint; None makes one.
+        evaluation: of the run, from the same checkpoint; None begins a new curve.
+        checkpoints: saves checkpoints on the way.
+
+    Returns:
+        The agent and the raw record, which is JSON-serialisable.
+    """
+    agent, evaluation = agent or build(run, seed), evaluation or Evaluation.of(run)
+    remaining = run.total_timesteps - agent.num_timesteps
+    agent.learn(
+        remaining,
+        # The last checkpoint is without the last evaluation, so that a resumed training makes it once.
+        callback=[evaluation] if checkpoints is None else [checkpoints, evaluation],
+        reset_num_timesteps=agent._last_obs is None,
+        progress_bar=progress_bar and remaining > 0,
+    )
+    seconds = evaluation.seconds
+    assert agent.env is not None
+    agent.env.close()
+    record = {**describe(run, seed, agent, seconds), "curve": evaluation.curve, "final": measure(agent, run, seed)}
+    return agent, record
+
+
+def describe(run: Run, seed: int, agent: SkillEmbedding, seconds: float) -> dict[str, Any]:
+    """What was trained, with what, on what, and how long it took."""
+    return {
+        **{name: value for name, value in asdict(run).items() if name not in ("skills", "hold") or run.skills},
+        "seed": seed,
+        "total_timesteps": agent.num_timesteps * run.hold,
+        "updates": agent._n_updates,
+        "train_seconds": round(seconds, 1),
+        "torch_threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "versions": {
+            "skill-embed": skill_envs.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "stable-baselines3", "mujoco", "gymnasium")},
+        },
+    }
+
+
+def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> dict[str, Any]:
+    """What the figures need of a trained agent.
+
+    Actions are drawn as in training, and so is z; but trajectories and ``goals_reached_discrete``
+    draw a Bernoulli z as what it is, in place of its relaxation.
+    """
+    policy = agent.policy
+    rollouts = evaluate.rollout(policy, run.env_id, episodes, seed=20_000 + seed)
+    result: dict[str, Any] = {
+        "episodes_per_task": episodes,
+        "success": evaluate.success_rate(rollouts, policy.n_tasks),
+        "kl": np.round(evaluate.embedding_kl(policy), 4).tolist(),
+    }
+    if policy.n_tasks == 1:
+        discrete = evaluate.rollout(policy, run.env_id, episodes, seed=20_000 + seed, discrete=True)
+        result["goals_reached"] = evaluate.goals_reached(rollouts, run.env_id)
+        result["goals_reached_discrete"] = evaluate.goals_reached(discrete, run.env_id)
+    if policy.inference is not None:
+        error = evaluate.inference_error(policy, rollouts)
+        result["inference_error"] = np.round(error.mean(0), 4).tolist()  # (T,)
+        centre = np.array([rollouts.latent[rollouts.task == k].mean(0) for k in range(policy.n_tasks)])
+        result["embedding_spread"] = round(float(np.abs(rollouts.latent - centre[rollouts.task]).mean()), 4)
+    shown = rollouts if policy.n_tasks > 1 else discrete
+    kept = 1200 // shown.action.shape[1]  # of each task: 24 short episodes, 12 long ones
+    rows = np.concatenate([np.flatnonzero(rollouts.task == k)[:kept] for k in range(policy.n_tasks)])
+    result["trajectories"] = {
+        "task": shown.task[rows].tolist(),
+        "latent": np.round(shown.latent[rows], 3).tolist(),
+        "position": np.round(evaluate.positions(shown)[rows], 3).tolist(),
+    }
+    if policy.inference is not None:
+        kept_error = evaluate.inference_error(policy, shown)[rows]
+        result["trajectories"]["inference_error"] = np.round(kept_error, 3).tolist()
+    return result
+
+
+def transfer(run: Run, seed: int, skills: SkillPolicy, out: Path) -> dict[str, Any]:
+    """Learn z = f(x) over frozen skills, and write both to one file.
+
+    Args:
+        run: what to train.
+        seed: seed of everything.
+        skills: trained skills; they are not changed.
+        out: the transferred policy.
+
+    Returns:
+        The raw record.
+    """
+    agent = build(run, seed, skills)
+    policy = TransferredPolicy(skills, agent.policy, run.hold)
+    curve = TransferEvaluation(policy, run)
+    curve.evaluate(0)
+    agent.learn(run.total_timesteps // run.hold, callback=curve)
+    assert agent.env is not None
+    agent.env.close()
+    export_policy(policy, out, force=True)
+    reward, success = evaluate.episodes(policy, run.env_id, 100, seed=20_000 + seed)
+    final = {"episodes": 100, "return": float(reward.sum(1).mean()), "success": float(success[:, -1].mean())}
+    _, success = evaluate.episodes(policy, run.env_id, 100, seed=20_000 + seed, deterministic=True)
+    final["success_deterministic"] = float(success[:, -1].mean())
+    return {**describe(run, seed, agent, curve.seconds), "curve": curve.curve, "final": final}
+
+
+class TransferEvaluation(BaseCallback):
+    """Evaluates a transferred policy twenty times in a run; ``curve`` holds one dict each."""
+
+    def __init__(self, policy: TransferredPolicy, run: Run) -> None:
+        """Evaluate on fresh copies of the run's environment."""
+        super().__init__()
+        self.policy, self.run = policy, run
+        self.curve: list[dict[str, Any]] = []
+        self.seconds, self._since = 0.0, time.perf_counter()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        steps = self.num_timesteps * self.run.hold
+        if steps >= len(self.curve) * self.run.total_timesteps / 20:
+            self.evaluate(steps)
+
+    def _on_training_end(self) -> None:
+        self.evaluate(self.num_timesteps * self.run.hold)
+
+    def evaluate(self, steps: int) -> None:
+        """Add a point to the curve; the time that it takes is not the training's."""
+        self.seconds += time.perf_counter() - self._since
+        reward, success = evaluate.episodes(self.policy, self.run.env_id, 64, seed=10_000 + len(self.curve))
+        point = {"steps": steps, "seconds": round(self.seconds, 2), "return": float(reward.sum(1).mean())}
+        self.curve.append({**point, "success": [float(success[:, -1].mean())]})
+        self._since = time.perf_counter()
