@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -174,6 +175,30 @@ class SkillEmbedding(OffPolicyAlgorithm):
     def export_skills(self, path: Path | str, *, critics: bool = False, force: bool = False) -> Path:
         """Write the trained skills to a file that can't run code; see `skill_agent.share.export_skills`."""
         return export_skills(self.policy, path, critics=critics, force=force)
+
+    @classmethod
+    def load(cls, path: Any, *args: Any, **kwargs: Any) -> Self:
+        """As in SB3; single settings of the method can't be changed on the way.
+
+        Raises:
+            TypeError: such a setting; SB3 would take it and change nothing.
+        """
+        if fixed := sorted({field.name for field in fields(SkillConfig)} & set(kwargs)):
+            raise TypeError(f"load() can't change the settings {fixed}; give config=SkillConfig(...), with all of them")
+        return super().load(path, *args, **kwargs)
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """As in SB3.
+
+        Raises:
+            ValueError: the replay is of another number of environments.
+        """
+        own = self.replay_buffer
+        super().load_replay_buffer(path, truncate_last_traj)
+        assert self.replay_buffer is not None
+        if (count := self.replay_buffer.n_envs) != self.n_envs:
+            self.replay_buffer = own
+            raise ValueError(f"{path} is the replay of n_envs={count}; this model has n_envs={self.n_envs}")
 
     # Collection -------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from skill_agent.experiments import FIGURES
 from skill_agent.runner import RECORDS, load_records, read_json
 from skill_envs import ENVIRONMENTS
 
-BENCHMARK = Path("benchmarks/envs.json")
+BENCHMARK, LEARNER, KILLS = (Path(f"benchmarks/{name}.json") for name in ("envs", "learner", "kills"))
 Records = dict[str, list[dict[str, Any]]]
 
 
@@ -152,7 +152,7 @@ def transfer_claims(records: Records) -> list[Claim]:
                 Claim(
                     f"transfer {family}: success of every seed at the end of the episode",
                     "at least 80 % in 3 seeds, in at most 10 min",
-                    f"{', '.join(f'{s:.2f}' for s in success)}; {min(minutes):.0f} to {max(minutes):.0f} min on one thread",
+                    f"{', '.join(f'{s:.2f}' for s in success)}; {min(minutes):.0f} to {max(minutes):.0f} min",
                     len(found) >= 3 and min(success) >= 0.8 and max(minutes) <= 10,
                 )
             )
@@ -197,6 +197,32 @@ def benchmark_table(path: Path = BENCHMARK) -> str:
     return "\n".join(lines) + f"\n\n`{b['id']}` on {b['cpus']} CPUs: {fastest:,} control steps per second."
 
 
+def learner_table(path: Path = LEARNER, kills: Path = KILLS) -> str:
+    """The learner's figures in Markdown, from the files that ``benchmarks/learner.py`` and ``kills.py`` wrote."""
+    b, k = read_json(path), read_json(kills)
+    runs = {name: value for name, value in b.items() if "thread" in name}
+    lines = ["| figure | bar | " + " | ".join(runs) + " |", "|---|---|" + "---|" * len(runs)]
+    for key, what, bar in (
+        ("over_products", "time of an update over that of its matrix products alone", "at most 1.5"),
+        ("transitions_over_sac", "transitions trained per second over SB3's SAC", "at least 2.5"),
+        ("update_ms", "an update [ms]", ""),
+    ):
+        lines.append(f"| {what} | {bar} | " + " | ".join(str(run[key]) for run in runs.values()) + " |")
+    collection = b["collection"]["over_physics"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "| figure | bar | measured |",
+            "|---|---|---|",
+            f"| collection over its physics alone, 64 environments, one thread | at most 1.25 | {collection} |",
+            f"| resident memory of a training with 1e5 steps of replay | below 1 GB | {b['gigabytes']} GB |",
+            f"| most steps lost by one of {k['kills']} kills of a training, {k['during_saving']} while it saved "
+            f"| one interval, {k['interval_steps']} | {k['most_steps_lost']} |",
+        ]
+    )
+
+
 def fill(text: str, name: str, content: str) -> str:
     """Put ``content`` between the markers ``<!-- name -->`` and ``<!-- /name -->`` of ``text``.
 
@@ -213,7 +239,7 @@ def report(
     records: Path = RECORDS,
     readme: Path = Path("README.md"),
     figures: Path = Path("docs/figures"),
-    benchmark: Path = BENCHMARK,
+    benchmarks: Path = BENCHMARK.parent,
 ) -> list[Path]:
     """Draw every figure from its records and write results and benchmark into the README.
 
@@ -230,7 +256,8 @@ def report(
                 f"no records of {missing} in {records / figure}; run: skill-embed reproduce {figure}"
             )
     text = fill(readme.read_text(encoding="utf-8"), "results", table(records))
-    text = fill(text, "benchmark", benchmark_table(benchmark))
+    text = fill(text, "benchmark", benchmark_table(benchmarks / BENCHMARK.name))
+    text = fill(text, "learner", learner_table(benchmarks / LEARNER.name, benchmarks / KILLS.name))
     figures.mkdir(parents=True, exist_ok=True)
     written = [readme]
     for figure, draw in plots.FIGURES.items():

@@ -120,11 +120,11 @@ class _InThisProcess:
 
 def test_figures_and_table_come_from_records_alone(tiny_records, tmp_path):
     readme = tmp_path / "README.md"
-    readme.write_text(
-        "before\n<!-- results -->\nstale words\n<!-- /results -->\n<!-- benchmark -->\n<!-- /benchmark -->\nafter\n",
-        encoding="utf-8",
+    sections = "".join(
+        f"<!-- {name} -->\nstale words\n<!-- /{name} -->\n" for name in ("results", "benchmark", "learner")
     )
-    written = results.report(tiny_records, readme, tmp_path / "figures", ROOT / "benchmarks/envs.json")
+    readme.write_text(f"before\n{sections}after\n", encoding="utf-8")
+    written = results.report(tiny_records, readme, tmp_path / "figures", ROOT / "benchmarks")
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "stale words" not in text
     assert text.count("\n|") >= 7 and "of 2 seeds" in text
@@ -214,7 +214,9 @@ def test_a_tiny_transfer_leaves_a_record_and_a_policy(tmp_path, monkeypatch):
 def test_the_readme_has_the_tables_of_the_records():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     filled = results.fill(text, "results", results.table(ROOT / "records"))
-    assert text == results.fill(filled, "benchmark", results.benchmark_table(ROOT / "benchmarks/envs.json"))
+    filled = results.fill(filled, "benchmark", results.benchmark_table(ROOT / "benchmarks/envs.json"))
+    benchmarks = (ROOT / "benchmarks/learner.json", ROOT / "benchmarks/kills.json")
+    assert text == results.fill(filled, "learner", results.learner_table(*benchmarks))
 
 
 # Command line --------------------------------------------------------------------------------------

@@ -212,3 +212,18 @@ def test_setting_the_environment_without_a_reset_goes_on():
 def test_setting_another_environment_is_an_error(model, make, error, message):
     with pytest.raises(error, match=message):
         model.set_env(make())
+
+
+def test_a_setting_that_load_would_ignore_is_an_error(tmp_path):
+    make_model(make_line()).save(tmp_path / "model")
+    with pytest.raises(TypeError, match=r"can't change the settings \['inference_coef'\]; give config=SkillConfig"):
+        SkillEmbedding.load(tmp_path / "model", inference_coef=0.5)
+
+
+def test_the_replay_of_another_number_of_environments_is_an_error(tmp_path):
+    two, three = make_model(make_line(2)).learn(40), make_model(make_line(3))
+    two.save_replay_buffer(tmp_path / "replay")
+    own = three.replay_buffer
+    with pytest.raises(ValueError, match="is the replay of n_envs=2; this model has n_envs=3"):
+        three.load_replay_buffer(tmp_path / "replay")
+    assert three.replay_buffer is own
