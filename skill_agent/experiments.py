@@ -55,8 +55,8 @@ BERNOULLI: dict[str, Any] = {
     "policy_entropy_coef": 0.3,
 }
 FOUR_GAUSSIAN: dict[str, Any] = {
-    "inference_coef": 0.3,
-    "embedding_entropy_coef": 4.5,
+    "inference_coef": 0.6,
+    "embedding_entropy_coef": 9.0,
     "policy_entropy_coef": 0.05,
 }
 
