@@ -160,21 +160,25 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         observation[:, :-1] = self.observations[at]
         final = self.next_observations[(start + last) % self.buffer_size, columns]
         after = np.arange(window + 1) >= length[:, None]  # (B, L + 1)
-        observation = np.where(after[..., None], final[:, None], observation)
+        np.copyto(observation, final[:, None], where=after[..., None])
 
         terminated = self.dones[at] * (1 - self.timeouts[at])
         first = (start, columns)
+
+        def tensor(array: NDArray[Any]) -> Tensor:  # what indexing gave is a copy already
+            return self.to_torch(array, copy=False)
+
         return TrajectoryBatch(
-            observation=self.to_torch(self._normalise(observation, env)),
-            context=self.to_torch(self._normalise(self._context(start, columns, segment), env)),
-            action=self.to_torch(self.actions[at]),
-            reward=self.to_torch(self._normalize_reward(self.rewards[at], env)),
-            discount=self.to_torch(1 - terminated),
-            mask=self.to_torch(mask.astype(np.float32)),
-            log_prob=self.to_torch(self.log_prob[at]),
-            latent=self.to_torch(self.latent[first]),
-            latent_log_prob=self.to_torch(self.latent_log_prob[first]),
-            task=self.to_torch(self.task[first]),
+            observation=tensor(self._normalise(observation, env)),
+            context=tensor(self._normalise(self._context(start, columns, segment), env)),
+            action=tensor(self.actions[at]),
+            reward=tensor(self._normalize_reward(self.rewards[at], env)),
+            discount=tensor(1 - terminated),
+            mask=tensor(mask.astype(np.float32)),
+            log_prob=tensor(self.log_prob[at]),
+            latent=tensor(self.latent[first]),
+            latent_log_prob=tensor(self.latent_log_prob[first]),
+            task=tensor(self.task[first]),
         )
 
     def _window_starts(
