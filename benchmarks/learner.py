@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from stable_baselines3 import SAC
 from skill_agent import SkillEmbedding, make_skill_vec_env
 
 WINDOWS, STEPS, SAC_BATCH = 64, 10, 256
-PRODUCTS_PER_TRAINED_LAYER = 3  # forward, gradient of the weights, gradient of the inputs
 
 
 def milliseconds(work: Callable[[], Any], calls: int = 3) -> float:
@@ -103,11 +101,11 @@ def updates(rounds: int) -> dict[str, Any]:
                 times.append((update, milliseconds(products), milliseconds(lambda: sac.train(1, SAC_BATCH))))
             update_ms, products_ms, sac_ms = np.array(times[1:]).T  # the first round warms up
             result[f"{'bfloat16' if bf16 else 'float32'}, {threads} thread{'s' * (threads > 1)}"] = {
-                "update_ms": round(median(update_ms), 2),
-                "products_ms": round(median(products_ms), 2),
-                "sac_update_ms": round(median(sac_ms), 2),
-                "over_products": round(median(update_ms / products_ms), 2),
-                "transitions_over_sac": round(median(sac_ms / update_ms) * WINDOWS * STEPS / SAC_BATCH, 2),
+                "update_ms": round(float(np.median(update_ms)), 2),
+                "products_ms": round(float(np.median(products_ms)), 2),
+                "sac_update_ms": round(float(np.median(sac_ms)), 2),
+                "over_products": round(float(np.median(update_ms / products_ms)), 2),
+                "transitions_over_sac": round(float(np.median(sac_ms / update_ms)) * WINDOWS * STEPS / SAC_BATCH, 2),
             }
     torch.set_num_threads(1)
     return result
@@ -134,7 +132,7 @@ def collection(rounds: int) -> dict[str, float]:
         total = milliseconds(lambda: agent.learn(6_400, reset_num_timesteps=False), 1)
         ratios.append(total / (1e3 * inside))
         steps.append(total / 100)
-    return {"step_ms": round(median(steps), 2), "over_physics": round(median(ratios), 3)}
+    return {"step_ms": round(float(np.median(steps)), 2), "over_physics": round(float(np.median(ratios)), 3)}
 
 
 def main() -> None:
