@@ -81,12 +81,16 @@ class Reproduce:
 
 @dataclass(frozen=True)
 class Record:
-    """Record a video of trained skills, one episode for each task and z."""
+    """Record a video of trained skills, one episode for each task and z, or of a transferred policy."""
 
-    model: tyro.conf.Positional[Path]
-    """skills.safetensors, or a model.zip, left by train or demo; loading a stranger's zip runs its pickles."""
-    env_id: str = "SkillEmbed/PointMassTwoGoals-v0"
+    env_id: tyro.conf.Positional[str]
     """The environment."""
+    skills: str = ""
+    """Skills: a name such as lwall, or the skills.safetensors that train or demo left."""
+    policy: str = ""
+    """A transferred policy: a name such as lwall, or a file left by reproduce transfer."""
+    model: str = ""
+    """A model.zip left by train or demo; loading a stranger's runs its pickles."""
     out: Path = Path("runs/video.mp4")
     """The video; must not exist."""
     episodes: int = 3
@@ -148,7 +152,8 @@ def demo(args: Demo) -> None:
     runs.start(run, args.seed, args.out)
     record = runner.read_json(args.out / "record.json")
     plots.demo(record).savefig(args.out / "trajectories.png", dpi=110)
-    video(Record(args.out / "skills.safetensors", run.env_id, args.out / "skills.mp4", seed=args.seed))
+    skills = str(args.out / "skills.safetensors")
+    video(Record(run.env_id, skills=skills, out=args.out / "skills.mp4", seed=args.seed))
     success = ", ".join(f"{s:.0%}" for s in record["final"]["success"])
     print(f"success of the two tasks: {success}, after {record['train_seconds']:.0f} s of training")
     for name in ("trajectories.png", "skills.mp4", "record.json", "model.zip", "skills.safetensors", "progress.csv"):
@@ -199,11 +204,18 @@ def video(args: Record) -> None:
 
     from skill_agent.agent import SkillEmbedding
     from skill_agent.evaluate import film
-    from skill_agent.share import SUFFIX, load_skills
+    from skill_agent.share import load_policy, load_skills
 
+    loaders: dict[str, Callable[[str], Any]] = {
+        "skills": load_skills,
+        "policy": load_policy,
+        "model": lambda path: SkillEmbedding.load(path, device="cpu").policy,
+    }
+    given = [name for name in loaders if getattr(args, name)]
+    if len(given) != 1:
+        raise ValueError(f"{given} is not valid; give one of --skills, --policy and --model")
     claim_output(args.out, args.force)
-    shared = args.model.suffix == SUFFIX
-    policy = load_skills(args.model) if shared else SkillEmbedding.load(args.model, device="cpu").policy
+    policy = loaders[given[0]](getattr(args, given[0]))
     frames, fps = film(policy, args.env_id, args.episodes, args.seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     temporary = args.out.with_name(f".{args.out.name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 import skill_envs
 from skill_agent.losses import gaussian_sample
-
-if TYPE_CHECKING:
-    from skill_agent.policy import SkillPolicy
-    from skill_agent.transfer import TransferredPolicy
+from skill_agent.policy import SkillPolicy
+from skill_agent.transfer import TransferredPolicy
 
 Array = NDArray[np.float32]
 
@@ -158,11 +156,13 @@ def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:
     return [float(x) for x in inside.mean(axis=0)]
 
 
-def film(policy: SkillPolicy, env_id: str, episodes: int, seed: int) -> tuple[list[NDArray[np.uint8]], int]:
+def film(
+    policy: SkillPolicy | TransferredPolicy, env_id: str, episodes: int, seed: int
+) -> tuple[list[NDArray[np.uint8]], int]:
     """Frames of ``episodes`` episodes for every task, each with a fresh z, side by side by task.
 
     Args:
-        policy: the networks of a trained agent.
+        policy: skills, or a transferred policy.
         env_id: its environment.
         episodes: episodes one after the other, for every task at once.
         seed: seeds start states.
@@ -172,13 +172,16 @@ def film(policy: SkillPolicy, env_id: str, episodes: int, seed: int) -> tuple[li
 
     Raises:
         RuntimeError: no OpenGL backend is available.
+        ValueError: the environment has another number of tasks.
     """
-    n_tasks = policy.n_tasks
+    n_tasks = policy.n_tasks if isinstance(policy, SkillPolicy) else 1
     env = gymnasium.make_vec(
         env_id, num_envs=n_tasks, autoreset_mode="Disabled", render_mode="rgb_array", width=320, height=320
     )
     vector = env.unwrapped
     assert isinstance(vector, skill_envs.SkillVectorEnv) and vector.max_episode_steps is not None
+    if len(vector.tasks) != n_tasks:
+        raise ValueError(f"{env_id} has {len(vector.tasks)} tasks; the policy has {n_tasks}")
     frames = []
     for episode in range(episodes):
         observation, _ = env.reset(seed=seed + episode * n_tasks, options={"task": np.arange(n_tasks)})

@@ -253,7 +253,9 @@ def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, mon
     assert not (tmp_path / "kept" / "file").exists() and (tmp_path / "kept" / "model.zip").exists()
     video = tmp_path / "video.mp4"
     video.write_text("precious")
-    argv = ["skill-embed", "record", str(tmp_path / "kept/model.zip"), "--out", str(video), "--episodes", "1"]
+    model = str(tmp_path / "kept/model.zip")
+    argv = ["skill-embed", "record", "SkillEmbed/PointMassTwoGoals-v0", "--model", model, "--out", str(video)]
+    argv += ["--episodes", "1"]
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(SystemExit, match=r"video\.mp4 exists.*--force"):
         cli.main()

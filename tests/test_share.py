@@ -163,7 +163,8 @@ def test_other_files_are_errors(tmp_path):
 
 def test_a_video_of_shared_skills(tmp_path, monkeypatch):
     path = make_agent().export_skills(tmp_path / "skills")
-    argv = ["skill-embed", "record", str(path), "--out", str(tmp_path / "video.mp4"), "--episodes", "1"]
+    argv = ["skill-embed", "record", TWO_GOALS, "--skills", str(path), "--out", str(tmp_path / "video.mp4")]
+    argv += ["--episodes", "1"]
     monkeypatch.setattr(sys, "argv", argv)
     cli.main()
     assert (tmp_path / "video.mp4").stat().st_size > 0
