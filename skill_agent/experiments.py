@@ -46,6 +46,8 @@ def _point_mass(name: str, total_timesteps: int, **settings: Any) -> Run:
 
 
 GAUSSIAN: dict[str, Any] = {"inference_coef": 0.1, "embedding_entropy_coef": 1.5}
+# Observations as they are and no saturation penalty: with these two on, two of nine seeds missed 95 %.
+TWO_GOALS: dict[str, Any] = GAUSSIAN | {"normalize_observations": False, "saturation_coef": 0.0}
 BERNOULLI: dict[str, Any] = {
     "embedding": "bernoulli",
     "embedding_dim": 2,
@@ -62,8 +64,8 @@ FOUR_GAUSSIAN: dict[str, Any] = {
 
 FIGURES: dict[str, dict[str, Run]] = {
     "fig2": {
-        "with": _point_mass("TwoGoals", 280_000, **GAUSSIAN),
-        "without": _point_mass("TwoGoals", 280_000, **GAUSSIAN | {"inference_coef": 0.0}),
+        "with": _point_mass("TwoGoals", 280_000, **TWO_GOALS),
+        "without": _point_mass("TwoGoals", 280_000, **TWO_GOALS | {"inference_coef": 0.0}),
     },
     "fig3": {
         "bernoulli": _point_mass("FourGoals", 500_000, **BERNOULLI),
