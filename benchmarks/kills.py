@@ -83,10 +83,12 @@ def _wait_and_kill(process: Any, folder: Path, log: Path, kind: str, rng: random
         while len(_reports(log)) < rollouts and process.is_alive():
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.02))
-        while kind == "saving" and not _saving(folder) and process.is_alive():
+        while kind == "saving" and process.is_alive():
+            if _saving(folder):
+                time.sleep(rng.uniform(0, 0.003))
+                if _saving(folder):
+                    break
             time.sleep(0.0003)
-        if kind == "saving":
-            time.sleep(rng.uniform(0, 0.01))
     process.kill()
 
 
@@ -137,7 +139,7 @@ def main() -> None:
     """Run the measurement from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--steps", type=int, default=80_000)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     result = measure(args.kills, args.steps)

@@ -287,8 +287,8 @@ def test_kills_lose_at_most_one_interval(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import kills
 
-    result = kills.measure(4, 8_000)
-    assert result["kills"] == 4 and result["during_saving"] >= 2
+    result = kills.measure(4, 16_000)
+    assert result["kills"] == 4 and result["during_saving"] >= 1
     assert result["most_steps_lost"] <= result["interval_steps"]
     assert result["end_bit_identical_to_an_unbroken_training"]
 
