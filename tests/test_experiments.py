@@ -287,6 +287,9 @@ def test_unknown_options_and_ids_are_errors_without_traceback(tmp_path):
 
 
 def test_plots_draw_every_variant(tiny_records):
-    for figure, draw in plots.FIGURES.items():
-        drawn = draw(runner.load_records(tiny_records, figure))
-        assert all(ax.lines for ax in drawn.axes)
+    for figure in FIGURES:
+        records = runner.load_records(tiny_records, figure)
+        for draw in (plots.FIGURES[figure], plots.success_curves):
+            drawn = draw(records)
+            assert drawn.axes and all(ax.lines for ax in drawn.axes)
+    assert plots.FIGURES.keys() == EXPERIMENTS.keys()
