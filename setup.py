@@ -27,6 +27,8 @@ setup(
         "tyro>=0.9",
         "safetensors>=0.4.3",
         "filelock>=3.12",
+        "rliable>=1.2",
+        "pandas<3",  # arch, which rliable needs, breaks on pandas 3
     ],
     extras_require={"dev": ["mypy>=1.11", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6"]},
     entry_points={"console_scripts": ["skill-embed=skill_agent.cli:main"]},

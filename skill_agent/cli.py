@@ -65,7 +65,7 @@ class Train:
 class Reproduce:
     """Train what a figure needs and has no record of yet, then draw the figure."""
 
-    figure: tyro.conf.Positional[Literal["fig2", "fig3", "pretrain", "transfer"]]
+    figure: tyro.conf.Positional[Literal["fig2", "fig3", "pretrain", "fig4", "fig5", "fig6"]]
     """The paper's figure, or pre-training of the arm's skills and their transfer (section 7.2)."""
     variants: tuple[str, ...] = ()
     """Which of its runs; by default all."""
@@ -88,7 +88,7 @@ class Record:
     skills: str = ""
     """Skills: a name such as lwall, or the skills.safetensors that train or demo left."""
     policy: str = ""
-    """A transferred policy: a name such as lwall, or a file left by reproduce transfer."""
+    """A transferred policy: a name such as lwall, or a file left by reproduce fig5."""
     model: str = ""
     """A model.zip left by train or demo; loading a stranger's runs its pickles."""
     out: Path = Path("runs/video.mp4")
@@ -151,7 +151,7 @@ def demo(args: Demo) -> None:
     claim_output(args.out, args.force)
     runs.start(run, args.seed, args.out)
     record = runner.read_json(args.out / "record.json")
-    plots.demo(record).savefig(args.out / "trajectories.png", dpi=110)
+    plots.save(plots.demo(record), args.out / "trajectories.png")
     skills = str(args.out / "skills.safetensors")
     video(Record(run.env_id, skills=skills, out=args.out / "skills.mp4", seed=args.seed))
     success = ", ".join(f"{s:.0%}" for s in record["final"]["success"])
@@ -185,17 +185,24 @@ def reproduce(args: Reproduce) -> None:
     """Train what is missing, with progress and time left, then draw."""
     from tqdm import tqdm
 
-    from skill_agent import plots, runner
+    from skill_agent import experiments, plots, runner
 
+    seeds = experiments.SEEDS[args.figure] if args.seeds is None else args.seeds
+    figure, variants = args.figure, args.variants
+    if figure == "fig6":  # frames of the policies that figure 5 leaves
+        figure, variants = "fig5", variants or tuple(experiments.FAMILIES)
     bar: tqdm[None] | None = None
-    for name, done, total in runner.reproduce(args.figure, args.seeds, args.jobs, args.records, args.variants):
+    for name, done, total in runner.reproduce(figure, seeds, args.jobs, args.records, variants):
         bar = bar or tqdm(total=total, desc=args.figure, unit="run")
         bar.set_postfix_str(name)
         bar.update(done - bar.n)
-    args.figures.mkdir(parents=True, exist_ok=True)
     path = args.figures / f"{args.figure}.png"
-    plots.FIGURES[args.figure](runner.load_records(args.records, args.figure)).savefig(path, dpi=110)
-    print(f"records in {args.records / args.figure}, figure in {path}")
+    if args.figure == "fig6":
+        drawn = plots.fig6(runner.films(args.records))
+    else:
+        drawn = plots.FIGURES[args.figure](runner.load_records(args.records, args.figure))
+    plots.save(drawn, path)
+    print(f"records in {args.records / figure}, figure in {path}")
 
 
 def video(args: Record) -> None:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 import skill_envs
 from skill_agent.losses import gaussian_sample
 from skill_agent.policy import SkillPolicy
-from skill_agent.transfer import TransferredPolicy
+from skill_agent.transfer import TransferredPolicy, act
 
 Array = NDArray[np.float32]
+BLOCK = slice(14, 17)  # of an arm's observation: the block's position
 
 
 class Rollouts(NamedTuple):
@@ -141,9 +142,47 @@ def episodes(
     return np.stack(rewards, 1).astype(np.float32), np.stack(successes, 1)
 
 
+def marginal_paths(skills: SkillPolicy, env_id: str, hold: int, n: int, seed: int) -> Array:
+    """Paths of the block (n, T + 1, 3) [m] in a one-task environment, for z from the marginal over the skills' tasks.
+
+    Args:
+        skills: trained skills.
+        env_id: an environment of the suite.
+        hold: steps after which task and z are drawn afresh.
+        n: episodes, all in one batch.
+        seed: seeds start states, z and actions.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled")
+    vector = env.unwrapped
+    assert isinstance(vector, skill_envs.SkillVectorEnv) and vector.max_episode_steps is not None
+    observation, _ = env.reset(seed=seed)
+    path = [observation[:, BLOCK]]
+    for step in range(vector.max_episode_steps):
+        if step % hold == 0:
+            task = torch.randint(skills.n_tasks, (n,), generator=generator)
+            code = skills.family.code(skills.draw_latent(task, generator))
+        observation, *_ = env.step(act(skills, observation, code, generator))
+        path.append(observation[:, BLOCK])
+    env.close()
+    return np.stack(path, 1)
+
+
+def coverage(position: Array, cell: float = 0.02) -> float:
+    """Area in the plane that paths (n, T, 3) pass over [m^2]: of all cells of side ``cell`` [m] that they touch."""
+    cells = np.unique(np.floor(position[..., :2].reshape(-1, 2) / cell), axis=0)
+    return len(cells) * cell**2
+
+
+def lifted(position: Array, height: float = 0.02) -> NDArray[np.bool_]:
+    """Where in paths (n, T, 3) the block is more than ``height`` [m] above its start: (n, T)."""
+    above: NDArray[np.bool_] = position[..., 2] > position[:, :1, 2] + height
+    return above
+
+
 def positions(rollouts: Rollouts) -> Array:
     """What has to reach the goal: the point mass (n, T + 1, 2) or the block (n, T + 1, 3) [m]."""
-    return rollouts.state[..., 14:17] if rollouts.state.shape[-1] > 4 else rollouts.state[..., :2]
+    return rollouts.state[..., BLOCK] if rollouts.state.shape[-1] > 4 else rollouts.state[..., :2]
 
 
 def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 POINT_MASS: dict[str, Any] = {
     "gamma": 0.95,
@@ -28,7 +28,7 @@ class Run:
         settings: arguments of `SkillEmbedding`.
         n_envs: environments stepped together.
         learning_rate: at the start; it falls linearly to a tenth.
-        skills: a variant of `PRETRAIN` whose skills of the same seed are transferred; the agent's actions are then z.
+        skills: a variant of `PRETRAIN`, whose skills of the same seed act; what is learned, if anything, is z = f(x).
         hold: steps for which such a z is held; the budget counts steps of the environment all the same.
     """
 
@@ -90,11 +90,36 @@ ARM: dict[str, Any] = {
 }
 
 
-def _pretrain(family: str, total_timesteps: int = 1_536_000, **settings: Any) -> Run:
-    return Run(f"SkillEmbed/{family}Pretrain-v0", total_timesteps, ARM | settings, learning_rate=1e-3)
+class Family(NamedTuple):
+    """A family of section 7.2: two pre-training tasks, and the task that their skills are transferred to."""
+
+    name: str
+    pretrain_steps: int
+    transfer_steps: int
 
 
-PRETRAIN = {"lwall": _pretrain("LWall"), "springwall": _pretrain("SpringWall"), "railpush": _pretrain("RailPush")}
+FAMILIES = {
+    "springwall": Family("SpringWall", 1_024_000, 512_000),
+    "lwall": Family("LWall", 1_536_000, 1_536_000),
+    "railpush": Family("RailPush", 1_024_000, 512_000),
+}
+# What figure 5 compares with: skills of the same pre-training, but for these settings.
+BASELINES: dict[str, dict[str, Any]] = {"no-inference": {"inference_coef": 0.0}, "task-id": {"embedding": "task_id"}}
+
+
+def _arm(name: str, total_timesteps: int, **settings: Any) -> Run:
+    return Run(f"SkillEmbed/{name}-v0", total_timesteps, ARM | settings, learning_rate=1e-3)
+
+
+PRETRAIN = {
+    **{
+        f"{family}{suffix}": _arm(f"{name}Pretrain", steps, **settings)
+        for suffix, settings in [("", {}), *((f"-{method}", settings) for method, settings in BASELINES.items())]
+        for family, (name, steps, _) in FAMILIES.items()
+    },
+    "all": _arm("PretrainAll", 3_072_000, embedding_dim=6),
+    "pointmass": _point_mass("Duplicate", 350_000, **GAUSSIAN),
+}
 
 MAPPING: dict[str, Any] = {
     "embedding": "task_id",
@@ -107,14 +132,32 @@ MAPPING: dict[str, Any] = {
     "window": 5,
     "bf16": True,
     "policy_log_std": (-1.4, -0.2),
-    "policy_entropy_coef": 0.003,
+    "policy_entropy_coef": 0.05,
 }
 
 
-def _transfer(family: str, total_timesteps: int = 1_536_000) -> Run:
-    run = Run(f"SkillEmbed/{family}-v0", total_timesteps, MAPPING, learning_rate=1e-3)
-    return replace(run, skills=family.lower(), hold=5)
+def _transfers(family: str) -> dict[str, Run]:
+    name, pretrain_steps, steps = FAMILIES[family]
+    skills = {family: family, **{f"{family}-{m}": f"{family}-{m}" for m in BASELINES}, f"{family}-all": "all"}
+    ours = Run(f"SkillEmbed/{name}-v0", steps, MAPPING, learning_rate=1e-3, hold=5)
+    return {
+        **{variant: replace(ours, skills=found) for variant, found in skills.items()},
+        f"{family}-scratch": _arm(name, pretrain_steps + steps, embedding="task_id"),
+    }
 
 
-TRANSFER = {"lwall": _transfer("LWall"), "springwall": _transfer("SpringWall"), "railpush": _transfer("RailPush")}
-EXPERIMENTS = {**FIGURES, "pretrain": PRETRAIN, "transfer": TRANSFER}
+FIGURE4 = {
+    variant: Run("SkillEmbed/Push-v0", 20_000, skills=skills, hold=50)
+    for variant, skills in {"with": "lwall", "without": "lwall-no-inference"}.items()
+}
+FIGURE5 = {variant: run for family in FAMILIES for variant, run in _transfers(family).items()}
+_POINT_MASS_MAPPING = MAPPING | {"bf16": False, "policy_kwargs": {"net_arch": [64, 64]}}
+POINT_MASS_TRANSFER = Run("SkillEmbed/PointMassCorner-v0", 200_000, _POINT_MASS_MAPPING, skills="pointmass", hold=5)
+
+EXPERIMENTS = {
+    **FIGURES,
+    "pretrain": PRETRAIN,
+    "fig4": FIGURE4,
+    "fig5": FIGURE5 | {"pointmass": POINT_MASS_TRANSFER},
+}
+SEEDS = {"fig2": 10, "fig3": 10, "pretrain": 3, "fig4": 3, "fig5": 3, "fig6": 3}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -10,13 +12,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import EngFormatter
+from numpy.typing import NDArray
 
+from skill_agent import evaluate, statistics
+from skill_agent.experiments import FAMILIES
+from skill_agent.files import write_whole
 from skill_envs import ENVIRONMENTS, TASKS
 
 matplotlib.use("Agg", force=False)
 Records = dict[str, list[dict[str, Any]]]
 
-_COLOURS = ("#3b5bdb", "#e8590c", "#2b8a3e", "#9c36b5")
+_COLOURS = ("#3b5bdb", "#e8590c", "#2b8a3e", "#9c36b5", "#1098ad", "#f08c00")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=110, metadata={"Software": None})
+    write_whole(path, buffer.getvalue())
 
 
 def trajectories(ax: Axes, record: dict[str, Any], title: str) -> None:
@@ -116,11 +129,15 @@ def fig3(records: Records, seed: int = 0) -> Figure:
     return figure
 
 
-def success_curves(records: Records) -> Figure:
-    """Success of each task against environment steps, one panel a variant: pre-training and transfer."""
+def pretrain(records: Records) -> Figure:
+    """Success of each pre-training task against environment steps, one panel for each set of skills."""
     trained = {variant: found for variant, found in records.items() if found}
-    figure = Figure(figsize=(4 * len(trained), 3.6), layout="constrained")
-    for ax, (variant, found) in zip(np.atleast_1d(figure.subplots(1, len(trained))), trained.items(), strict=True):
+    rows = -(-len(trained) // 4)
+    figure = Figure(figsize=(14, 3.2 * rows), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(rows, min(len(trained), 4), squeeze=False).ravel())
+    for ax in axes[len(trained) :]:
+        ax.remove()
+    for ax, (variant, found) in zip(axes, trained.items(), strict=False):
         for k, name in enumerate(ENVIRONMENTS[found[0]["env_id"]].tasks):
             steps = [p["steps"] for p in found[0]["curve"]]
             success = np.array([[p["success"][k] for p in r["curve"]] for r in found])  # (seeds, points)
@@ -129,8 +146,90 @@ def success_curves(records: Records) -> Figure:
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.set(title=f"{variant} ({len(found)} seeds)", xlabel="environment steps", ylim=(-0.02, 1.02))
         ax.legend(frameon=False)
-    figure.supylabel("success at the end")
+    figure.supylabel("success at the end of the episode")
     return figure
 
 
-FIGURES = {"fig2": fig2, "fig3": fig3, "pretrain": success_curves, "transfer": success_curves}
+def fig4(records: Records, seed: int = 0) -> Figure:
+    """Figure 4, right: paths of the block for z from the marginal, without and with the inference term."""
+    figure = Figure(figsize=(9.6, 5), layout="constrained")
+    for ax, (variant, colour) in zip(
+        figure.subplots(1, 2, sharex=True, sharey=True), (("without", "#495057"), ("with", "#e03131")), strict=True
+    ):
+        record = records[variant][seed]
+        path = np.array(record["position"])  # (n, T + 1, 3)
+        up = evaluate.lifted(path)
+        for xyz, above in zip(path, up, strict=True):
+            ax.plot(xyz[:, 0], xyz[:, 1], color=colour, linewidth=0.8, alpha=0.7)
+            ax.plot(xyz[above, 0], xyz[above, 1], ".", color="#1971c2", markersize=3)
+            ax.plot(*xyz[0, :2], "k.", markersize=3)
+        areas = ", ".join(f"{r['coverage'] * 1e4:.0f}" for r in records[variant])
+        ax.set(title=f"{variant} the inference term: {areas} cm² covered, by seed", aspect="equal", xlabel="x [m]")
+    figure.axes[0].set(ylabel="y [m]")
+    figure.suptitle(f"the block's paths, z redrawn every {record['hold']} steps (seed {record['seed']}); blue: lifted")
+    return figure
+
+
+_METHODS = {
+    "": ("ours", "#3b5bdb"),
+    "-no-inference": ("without the inference term", "#868e96"),
+    "-task-id": ("task id in place of an embedding", "#e8590c"),
+    "-all": ("pre-trained on all six tasks", "#2b8a3e"),
+    "-scratch": ("from scratch", "#9c36b5"),
+}
+
+
+def fig5(records: Records) -> Figure:
+    """Figure 5: return and success against steps on the transfer tasks: interquartile mean, 95 % bootstrap interval."""
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    axes = figure.subplots(2, len(FAMILIES), sharex=True)
+    for column, (family, about) in enumerate(FAMILIES.items()):
+        budget = about.transfer_steps
+        grid = np.linspace(0, budget, 21)
+        for suffix, (label, colour) in _METHODS.items():
+            if not (found := records.get(family + suffix, [])):
+                continue
+            for ax, values in zip(axes[:, column], (returns, successes), strict=True):
+                scores = np.array([np.interp(grid, steps(r), values(r)) for r in found])  # (seeds, points)
+                middle, low, high = statistics.iqm_interval(scores)
+                ax.plot(grid, middle, color=colour, linewidth=2, label=f"{label} ({len(found)} seeds)")
+                ax.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes[0, column].set(title=about.name, ylim=(-2, None))
+        axes[1, column].set(xlabel="environment steps", ylim=(-0.02, 1.02))
+        axes[1, column].xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes[0, column].legend(frameon=False, fontsize=7)
+    axes[0, 0].set(ylabel="return")
+    axes[1, 0].set(ylabel="success at the end of the episode")
+    return figure
+
+
+def steps(record: dict[str, Any]) -> list[int]:
+    """Environment steps of a record's evaluations."""
+    return [point["steps"] for point in record["curve"]]
+
+
+def returns(record: dict[str, Any]) -> list[float]:
+    """Mean returns of a record's evaluations."""
+    return [point["return"] for point in record["curve"]]
+
+
+def successes(record: dict[str, Any]) -> list[float]:
+    """Success of a record's evaluations, of its first task."""
+    return [point["success"][0] for point in record["curve"]]
+
+
+def fig6(films: dict[str, tuple[list[int], list[NDArray[np.uint8]]]]) -> Figure:
+    """Figure 6: frames of the final policies; ``films`` has the steps and the frames shown, by task."""
+    columns = max(len(shown) for shown, _ in films.values())
+    figure = Figure(figsize=(2.2 * columns, 2.35 * len(films)), layout="constrained")
+    axes = figure.subplots(len(films), columns, squeeze=False)
+    for row, (name, (shown, frames)) in zip(axes, films.items(), strict=True):
+        row[0].set_ylabel(name)
+        for ax, step, frame in zip(row, shown, frames, strict=True):
+            ax.imshow(frame)
+            ax.set(xticks=[], yticks=[])
+            ax.set_title(f"step {step}", fontsize=8)
+    return figure
+
+
+FIGURES = {"fig2": fig2, "fig3": fig3, "pretrain": pretrain, "fig4": fig4, "fig5": fig5}

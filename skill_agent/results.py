@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from skill_agent import plots
-from skill_agent.experiments import FIGURES
+from skill_agent.experiments import BASELINES, EXPERIMENTS, FAMILIES, FIGURES
 from skill_agent.runner import RECORDS, load_records, read_json
 from skill_envs import ENVIRONMENTS
 
@@ -120,46 +121,114 @@ def fig3_claims(records: Records, share: float = 0.05) -> list[Claim]:
 def pretrain_claims(records: Records) -> list[Claim]:
     """Success and wall clock of each family's pre-training."""
     claims = []
-    for family, found in records.items():
-        if not found:
+    for family in FAMILIES:
+        if not (found := records.get(family)):
             continue
         tasks = ENVIRONMENTS[found[0]["env_id"]].tasks
         success = np.array([r["final"]["success"] for r in found])  # (seeds, tasks)
-        each = "; ".join(
-            f"{name} {', '.join(f'{s:.2f}' for s in column)}" for name, column in zip(tasks, success.T, strict=True)
-        )
+        each = "; ".join(f"{name} {_each(column)}" for name, column in zip(tasks, success.T, strict=True))
         both = [bool(row.min() >= 0.9) for row in success]
-        minutes = [r["train_seconds"] / 60 for r in found]
         claims.append(
             Claim(
                 f"pre-training {family}: success of every seed at the end of the episode",
                 "at least 90 % in 4 of 5 seeds, in at most 30 min",
-                f"{_count(both)} ({each}); {min(minutes):.0f} to {max(minutes):.0f} min on one thread",
-                sum(both) >= 0.8 * len(both) and max(minutes) <= 30,
+                f"{_count(both)} ({each}); {_minutes(found)} on one thread",
+                sum(both) >= 0.8 * len(both) and max(r["train_seconds"] for r in found) <= 1800,
             )
         )
     return claims
 
 
-def transfer_claims(records: Records) -> list[Claim]:
-    """Success and wall clock of each family's transfer."""
+def fig4_claims(records: Records) -> list[Claim]:
+    """Coverage with over without the inference term."""
+    pairs = [
+        (a["coverage"], b["coverage"]) for a in records["with"] for b in records["without"] if a["seed"] == b["seed"]
+    ]
+    if not pairs:
+        return []
+    ratio, low, high = ratio_interval(*map(list, zip(*pairs, strict=True)))
+    areas = "; ".join(f"{a * 1e4:.0f} / {b * 1e4:.0f}" for a, b in pairs)
+    return [
+        Claim(
+            "figure 4: area that the block's paths cover, with / without the inference term",
+            "at least 1.5",
+            f"{ratio:.2f} (95 % interval {low:.2f} to {high:.2f}; by seed {areas} cm²)",
+            ratio >= 1.5,
+        )
+    ]
+
+
+def fig5_claims(records: Records) -> list[Claim]:
+    """Transfer of our skills, and the comparisons with each baseline that has records."""
     claims = []
-    for family, found in records.items():
-        if found:
-            success = [r["final"]["success"] for r in found]
-            minutes = [r["train_seconds"] / 60 for r in found]
-            claims.append(
-                Claim(
-                    f"transfer {family}: success of every seed at the end of the episode",
-                    "at least 80 % in 3 seeds, in at most 10 min",
-                    f"{', '.join(f'{s:.2f}' for s in success)}; {min(minutes):.0f} to {max(minutes):.0f} min",
-                    len(found) >= 3 and min(success) >= 0.8 and max(minutes) <= 10,
-                )
+    for family, (name, *_) in FAMILIES.items():
+        if not (ours := records.get(family)):
+            continue
+        success = [final_success(r) for r in ours]
+        claims.append(
+            Claim(
+                f"transfer to {name}: success of every seed at the end of the episode",
+                "at least 80 % in 3 seeds, in at most 10 min",
+                f"{_each(success)}; {_minutes(ours)}",
+                len(ours) >= 3 and min(success) >= 0.8 and max(r["train_seconds"] for r in ours) <= 600,
             )
+        )
+        for method in (*BASELINES, "all", "scratch"):
+            if baseline := records.get(f"{family}-{method}"):
+                claims.append(_comparison(family, name, method, ours, baseline))
     return claims
 
 
-CLAIMS = {"fig2": fig2_claims, "fig3": fig3_claims, "pretrain": pretrain_claims, "transfer": transfer_claims}
+def _comparison(family: str, name: str, method: str, ours: list[Any], baseline: list[Any]) -> Claim:
+    """Ours against a baseline: at the end on L-wall, in every seed pairing; by the mean, and early, on the others."""
+    budget = EXPERIMENTS["fig5"][family].total_timesteps
+    a, b = ([success_at(r, budget) for r in found] for found in (ours, baseline))
+    early = [[early_area(r, budget) for r in found] for found in (ours, baseline)]
+    measured = f"{_each(a)} against {_each(b)}; "
+    measured += f"mean over the first third {np.mean(early[0]):.2f} against {np.mean(early[1]):.2f}"
+    if method == "scratch":
+        measured += f"; with the budget of pre-training as well {_each([final_success(r) for r in baseline])}"
+    bar, holds = "higher in every pairing of seeds", min(a) > max(b)
+    if family != "lwall":
+        bar = "higher at the end, or over the first third"
+        holds = bool(np.mean(a) > np.mean(b) or np.mean(early[0]) > np.mean(early[1]))
+    return Claim(f"{name}, ours against {method}: success after {budget:,} steps", bar, measured, holds)
+
+
+def final_success(record: dict[str, Any]) -> float:
+    """Success of the final policy, on its worst task."""
+    return float(min(record["final"]["success"]))
+
+
+def success_at(record: dict[str, Any], budget: int) -> float:
+    """Success after ``budget`` steps: of the final policy where training ended there, else by the curve."""
+    if record["total_timesteps"] < 1.05 * budget:
+        return final_success(record)
+    return float(np.interp(budget, plots.steps(record), plots.successes(record)))
+
+
+def early_area(record: dict[str, Any], budget: int) -> float:
+    """Mean success over the first third of ``budget``: the area under that part of the curve."""
+    grid = np.linspace(0, budget / 3, 101)
+    return float(np.interp(grid, plots.steps(record), plots.successes(record)).mean())
+
+
+def _each(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def _minutes(found: list[dict[str, Any]]) -> str:
+    minutes = [r["train_seconds"] / 60 for r in found]
+    return f"{min(minutes):.0f} to {max(minutes):.0f} min"
+
+
+CLAIMS = {
+    "fig2": fig2_claims,
+    "fig3": fig3_claims,
+    "pretrain": pretrain_claims,
+    "fig4": fig4_claims,
+    "fig5": fig5_claims,
+}
 
 
 def table(records: Path = RECORDS) -> str:
@@ -258,12 +327,12 @@ def report(
     text = fill(readme.read_text(encoding="utf-8"), "results", table(records))
     text = fill(text, "benchmark", benchmark_table(benchmarks / BENCHMARK.name))
     text = fill(text, "learner", learner_table(benchmarks / LEARNER.name, benchmarks / KILLS.name))
-    figures.mkdir(parents=True, exist_ok=True)
     written = [readme]
     for figure, draw in plots.FIGURES.items():
-        if any((found := load_records(records, figure)).values()):
+        found = load_records(records, figure)
+        if all(found.values()) if figure == "fig4" else any(found.values()):
             path = figures / f"{figure}.png"
-            draw(found).savefig(path, dpi=110, metadata={"Software": None})
+            plots.save(draw(found), path)
             written.append(path)
     readme.write_text(text, encoding="utf-8")
     return written

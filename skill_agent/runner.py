@@ -9,13 +9,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from skill_agent import training
-from skill_agent.experiments import EXPERIMENTS, Run
+from skill_agent import evaluate, training
+from skill_agent.experiments import EXPERIMENTS, FAMILIES, FIGURES, Run
 from skill_agent.files import write_whole
 from skill_agent.policy import SkillPolicy
-from skill_agent.share import load_skills
+from skill_agent.share import load_policy, load_skills
 
 RECORDS, RUNS = Path("records"), Path("runs")
 
@@ -47,15 +49,16 @@ def load_records(records: Path, figure: str) -> dict[str, list[dict[str, Any]]]:
 def _work(figure: str, variant: str, seed: int, records: str) -> str:
     torch.set_num_threads(1)
     run, path = EXPERIMENTS[figure][variant], record_path(Path(records), figure, variant, seed)
-    if figure == "transfer":
-        skills = skills_of(Path(records), run, seed)
-        record = training.transfer(run, seed, skills, path.with_suffix(".safetensors"))
-    elif figure == "pretrain":
-        record = _long(run, seed, RUNS / figure / path.stem, path.with_suffix(".safetensors"))
-    else:
+    if figure == "fig4":
+        record = training.paths(run, seed, skills_of(Path(records), run, seed))
+    elif run.skills:
+        record = training.transfer(run, seed, skills_of(Path(records), run, seed), path.with_suffix(".safetensors"))
+    elif figure in FIGURES:
         _, record = training.train(run, seed)
+    else:
+        record = _long(run, seed, RUNS / figure / path.stem, path.with_suffix(".safetensors"))
     write_json(path, {"figure": figure, "variant": variant, **record})
-    return f"{variant} seed {seed}"
+    return f"{figure} {variant} seed {seed}"
 
 
 def skills_of(records: Path, run: Run, seed: int) -> SkillPolicy:
@@ -68,6 +71,27 @@ def skills_of(records: Path, run: Run, seed: int) -> SkillPolicy:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; run: skill-embed reproduce pretrain --variants {run.skills}")
     return load_skills(path)
+
+
+def films(
+    records: Path = RECORDS, seed: int = 0, shown: Sequence[int] = (0, 8, 16, 28, 44, 64, 99)
+) -> dict[str, tuple[list[int], list[NDArray[np.uint8]]]]:
+    """What figure 6 shows: steps and frames of one episode of each family's transferred policy that there is.
+
+    Args:
+        records: folder of the records, with the policies.
+        seed: of policy and episode.
+        shown: steps.
+    """
+    found = {}
+    for family, (name, *_) in FAMILIES.items():
+        path = record_path(records, "fig5", family, seed).with_suffix(".safetensors")
+        if path.exists():
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                frames, _ = evaluate.film(load_policy(path), f"SkillEmbed/{name}-v0", 1, seed)
+            found[name] = (list(shown), [frames[step] for step in shown])
+    return found
 
 
 def _long(run: Run, seed: int, folder: Path, skills: Path) -> Any:
@@ -85,7 +109,9 @@ def _long(run: Run, seed: int, folder: Path, skills: Path) -> Any:
 def reproduce(
     figure: str, seeds: int, jobs: int, records: Path = RECORDS, variants: Sequence[str] = ()
 ) -> Iterator[tuple[str, int, int]]:
-    """Train every run of a figure that has no record yet, ``jobs`` at a time on one thread each.
+    """Train every run of a figure that has no record yet, and the skills it needs, ``jobs`` at a time.
+
+    Each run has one thread. Long ones have a folder below `RUNS`, and go on there where they were stopped.
 
     Args:
         figure: a key of `EXPERIMENTS`.
@@ -106,12 +132,20 @@ def reproduce(
         raise ValueError(f"variants={unknown} are not valid; choose from {list(EXPERIMENTS[figure])}")
     if seeds < 1 or jobs < 1:
         raise ValueError(f"seeds={seeds}, jobs={jobs} is not valid; choose at least 1")
-    todo = [
-        (figure, variant, seed, str(records))
-        for seed in range(seeds)
-        for variant in variants or EXPERIMENTS[figure]
-        if not record_path(records, figure, variant, seed).exists()
+    chosen = variants or list(EXPERIMENTS[figure])
+    skills = sorted({EXPERIMENTS[figure][variant].skills for variant in chosen} - {""})
+    stages = [
+        [
+            (name, variant, seed, str(records))
+            for seed in range(seeds)
+            for variant in wanted
+            if not record_path(records, name, variant, seed).exists()
+        ]
+        for name, wanted in (("pretrain", skills), (figure, chosen))  # what is transferred is trained first
     ]
+    done, total = 0, sum(map(len, stages))
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for done, future in enumerate(as_completed([pool.submit(_work, *task) for task in todo]), 1):
-            yield future.result(), done, len(todo)
+        for stage in stages:
+            for future in as_completed([pool.submit(_work, *task) for task in stage]):
+                done += 1
+                yield future.result(), done, total

@@ -25,7 +25,7 @@ from skill_agent.policy import SkillPolicy
 from skill_agent.share import export_policy
 from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
 from skill_agent.vec import make_skill_vec_env
-from skill_envs import ENVIRONMENTS
+from skill_envs import ENVIRONMENTS, TASKS
 
 
 def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedding:
@@ -160,16 +160,17 @@ def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> 
         "success": evaluate.success_rate(rollouts, policy.n_tasks),
         "kl": np.round(evaluate.embedding_kl(policy), 4).tolist(),
     }
-    if policy.n_tasks == 1:
+    shown = rollouts
+    if policy.n_tasks == 1 and len(TASKS[ENVIRONMENTS[run.env_id].tasks[0]].goals) > 1:
         discrete = evaluate.rollout(policy, run.env_id, episodes, seed=20_000 + seed, discrete=True)
         result["goals_reached"] = evaluate.goals_reached(rollouts, run.env_id)
         result["goals_reached_discrete"] = evaluate.goals_reached(discrete, run.env_id)
+        shown = discrete
     if policy.inference is not None:
         error = evaluate.inference_error(policy, rollouts)
         result["inference_error"] = np.round(error.mean(0), 4).tolist()  # (T,)
         centre = np.array([rollouts.latent[rollouts.task == k].mean(0) for k in range(policy.n_tasks)])
         result["embedding_spread"] = round(float(np.abs(rollouts.latent - centre[rollouts.task]).mean()), 4)
-    shown = rollouts if policy.n_tasks > 1 else discrete
     kept = 1200 // shown.action.shape[1]  # of each task: 24 short episodes, 12 long ones
     rows = np.concatenate([np.flatnonzero(rollouts.task == k)[:kept] for k in range(policy.n_tasks)])
     result["trajectories"] = {
@@ -204,10 +205,33 @@ def transfer(run: Run, seed: int, skills: SkillPolicy, out: Path) -> dict[str, A
     agent.env.close()
     export_policy(policy, out, force=True)
     reward, success = evaluate.episodes(policy, run.env_id, 100, seed=20_000 + seed)
-    final = {"episodes": 100, "return": float(reward.sum(1).mean()), "success": float(success[:, -1].mean())}
+    final = {"episodes_per_task": 100, "return": float(reward.sum(1).mean()), "success": [float(success[:, -1].mean())]}
     _, success = evaluate.episodes(policy, run.env_id, 100, seed=20_000 + seed, deterministic=True)
-    final["success_deterministic"] = float(success[:, -1].mean())
+    final["success_deterministic"] = [float(success[:, -1].mean())]
     return {**describe(run, seed, agent, curve.seconds), "curve": curve.curve, "final": final}
+
+
+def paths(run: Run, seed: int, skills: SkillPolicy, episodes: int = 200, kept: int = 24) -> dict[str, Any]:
+    """What figure 4 needs: the block's paths for z from the marginal over tasks, redrawn every ``run.hold`` steps.
+
+    Args:
+        run: the environment, and ``hold``.
+        seed: seeds start states, z and actions.
+        skills: trained skills.
+        episodes: over which coverage is measured.
+        kept: episodes whose paths are kept.
+    """
+    position = evaluate.marginal_paths(skills, run.env_id, run.hold, episodes, seed=20_000 + seed)
+    return {
+        "seed": seed,
+        "env_id": run.env_id,
+        "skills": run.skills,
+        "hold": run.hold,
+        "episodes": episodes,
+        "coverage": round(evaluate.coverage(position), 4),
+        "lifted": round(float(evaluate.lifted(position).any(1).mean()), 4),
+        "position": np.round(position[:kept], 3).tolist(),
+    }
 
 
 class TransferEvaluation(BaseCallback):

@@ -123,7 +123,7 @@ ON_FLOOR = (0.0, HALF_BLOCK + 0.02)  # heights of the centre of a block that is 
 ON_TABLE = (TABLE_HEIGHT + HALF_BLOCK - 0.01, TABLE_HEIGHT + HALF_BLOCK + 0.03)  # [m]
 LIFTED = (0.08, 0.25)  # [m]
 AT_TABLE_HEIGHT = (TABLE_HEIGHT + HALF_BLOCK, 0.30)  # [m]
-SPRING_STIFFNESS = 30.0  # [N/m]: 2.5 N at the near edge of the goal region; friction holds 1.6 N
+SPRING_STIFFNESS = 100.0  # [N/m]: 8 N at the near edge of the goal region, where friction holds 1.6 N
 
 
 def _let_go(qpos: Float, eq_active: Float) -> Float:

@@ -8,6 +8,7 @@ from skill_envs import scenes
 from skill_envs.task import Channel, Task
 
 _LEFT, _RIGHT, _UP, _DOWN = (-1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, -1.0)
+_CORNER = (0.7, 0.7)
 _POINT_MASS_OBSERVATION = (
     Channel("x position of the mass", -2.0, 2.0, "m"),
     Channel("y position of the mass", -2.0, 2.0, "m"),
@@ -43,5 +44,6 @@ TASKS: dict[str, Task] = {
     "PointMassLeft": _point_mass("Reach the goal on the left and stay in it.", _LEFT),
     "PointMassRight": _point_mass("Reach the goal on the right and stay in it.", _RIGHT),
     "PointMassUp": _point_mass("Reach the upper goal and stay in it.", _UP),
+    "PointMassCorner": _point_mass("Reach the goal between right and up and stay in it.", _CORNER),
     "PointMassAny": _point_mass("Reach any of four goals and stay in it.", _LEFT, _RIGHT, _UP, _DOWN),
 }

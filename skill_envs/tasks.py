@@ -44,6 +44,11 @@ ENVIRONMENTS: dict[str, Environment] = {
         "Four tasks, of which the first and the third are the same.",
         "section 7.1, figure 3, right",
     ),
+    "SkillEmbed/PointMassCorner-v0": Environment(
+        ("PointMassCorner",),
+        "One task, between two of `PointMassDuplicate`: it is solved by switching between their skills.",
+        "not in the paper; section 6",
+    ),
     **{
         f"SkillEmbed/{name}-v0": Environment((name,), TASKS[name].summary, "section 7.2, figure 4")
         for name in arm.TASKS
