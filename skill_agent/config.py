@@ -31,6 +31,8 @@ class SkillConfig:
         saturation_coef: weight of the squared mean before its tanh in the policy's loss: it keeps means off the flat
             ends of tanh, from which no gradient leads back.
         segment: H, number of states that the inference network sees.
+        inference_channels: entries of these states that it sees, and no action, so that z has to show in them;
+            None for all of (a, s^H), as in the paper.
         window: N, number of steps of a Retrace target.
         retrace_lambda: factor of the trace coefficients c.
         trace_embedding_ratio: whether c contains p(z|t) / b(z|t), as printed in equation 5.
@@ -58,6 +60,7 @@ class SkillConfig:
     policy_log_std: tuple[float, float] = (-2.5, -0.3)
     saturation_coef: float = 0.01
     segment: int = 5
+    inference_channels: tuple[int, ...] | None = None
     window: int = 10
     retrace_lambda: float = 1.0
     trace_embedding_ratio: bool = False
@@ -84,6 +87,8 @@ class SkillConfig:
             low, high = getattr(self, name)
             if not low < high:
                 raise ValueError(f"{name}={(low, high)} is not valid; the first must be below the second")
+        if self.inference_channels is not None and not self.inference_channels:
+            raise ValueError("inference_channels=() is not valid; choose None or at least one entry of the state")
         if self.z_period is not None and self.z_period < 1:
             raise ValueError(f"z_period={self.z_period} is not valid; choose None or at least 1")
         for name in ("temperature", "embedding_mean_bound", "inference_clip", "z_gain", "max_grad_norm"):

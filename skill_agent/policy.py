@@ -102,7 +102,11 @@ class SkillPolicy(BasePolicy):
             self.actor.weights[0][:, state_dim:] *= self.config.z_gain
         self.inference: Perceptrons | None = None
         if not isinstance(self.family, TaskId):
-            inputs = action_dim + self.config.segment * state_dim
+            channels = self.config.inference_channels
+            if channels is not None and not all(0 <= channel < state_dim for channel in channels):
+                raise ValueError(f"inference_channels={channels} is not valid; choose from 0 to {state_dim - 1}")
+            inputs = self.config.segment * (state_dim if channels is None else len(channels))
+            inputs += action_dim if channels is None else 0
             self.inference = perceptrons(1, inputs, *arch["inference"], self.inference_family.n_params)
         critic_inputs = state_dim + action_dim + z_dim + self.n_tasks
         self.critics = perceptrons(self.config.n_critics, critic_inputs, *arch["qf"], 1)
@@ -176,14 +180,19 @@ class SkillPolicy(BasePolicy):
         return values.reshape(-1, *inputs.shape[:-1])
 
     def inferred(self, action: Tensor, segments: Tensor) -> Tensor:
-        """Parameters of q(z|a, s^H).
+        """Parameters of q(z|a, s^H), or of q(z|s^H) for some entries of the states (``inference_channels``).
 
         Args:
             action: (n, A).
             segments: (n, H, S), oldest state first.
         """
         assert self.inference is not None, "the task_id embedding has no inference network"
-        parameters: Tensor = self.inference(torch.cat((action, segments.flatten(1)), dim=-1))[0]
+        channels = self.config.inference_channels
+        if channels is None:
+            inputs = torch.cat((action, segments.flatten(1)), dim=-1)
+        else:
+            inputs = segments[..., list(channels)].flatten(1)
+        parameters: Tensor = self.inference(inputs)[0]
         return parameters
 
     # Acting -----------------------------------------------------------------------------------

@@ -120,6 +120,28 @@ def test_a2_moves_the_target_by_log_q_and_the_critic_gradient_only():
         assert same != name.startswith("critics."), name
 
 
+def test_with_inference_channels_log_q_depends_on_these_entries_alone():
+    agent = make_agent(inference_channels=(0, 1), segment=2).learn(1_000)
+    batch = sample(agent)
+    log_q = agent._inference_log_prob(batch)
+
+    def changes(**fields):
+        return (agent._inference_log_prob(batch._replace(**fields)) != log_q).any().item()
+
+    velocity, position = batch.observation.clone(), batch.observation.clone()
+    velocity[..., 2:] += 1.0
+    position[..., 0] += 1.0
+    assert not changes(action=batch.action + 1.0) and not changes(observation=velocity)
+    assert changes(observation=position)
+    whole = make_agent(segment=2)
+    assert whole.policy.inference.weights[0].shape[1] == 2 + 2 * 4
+    assert agent.policy.inference.weights[0].shape[1] == 2 * 2
+    with pytest.raises(ValueError, match=r"inference_channels=\(4,\) is not valid; choose from 0 to 3"):
+        make_agent(inference_channels=(4,))
+    with pytest.raises(ValueError, match=r"inference_channels=\(\) is not valid"):
+        make_agent(inference_channels=())
+
+
 def test_a3_moves_reward_and_policy_but_not_embedding_or_inference():
     agent = make_agent(policy_entropy_coef=0.0).learn(1_000)
     batch = sample(agent)

@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from skill_agent import cli, evaluate, experiments, load_policy, load_skills, plots, results, runner, training
+from skill_agent import (
+    cli,
+    evaluate,
+    experiments,
+    load_policy,
+    load_skills,
+    plots,
+    results,
+    runner,
+    statistics,
+    training,
+)
 from skill_agent.experiments import EXPERIMENTS, FIGURES, Run
 from skill_envs import ENVIRONMENTS, TASKS
 
@@ -88,7 +99,7 @@ def test_reproduce_keeps_what_is_done(tiny_figures, tmp_path, monkeypatch):
     for variant in ("without", "with"):
         runner.write_json(runner.record_path(tmp_path, "fig2", variant, 0), {"kept": True})
     done = list(runner.reproduce("fig2", seeds=2, jobs=1, records=tmp_path))
-    assert {name for name, _, _ in done} == {"with seed 1", "without seed 1"}
+    assert {name for name, _, _ in done} == {"fig2 with seed 1", "fig2 without seed 1"}
     assert [(n, total) for _, n, total in done] == [(1, 2), (2, 2)]
     assert runner.read_json(tmp_path / "fig2/with-seed0.json") == {"kept": True}
     record = runner.read_json(tmp_path / "fig2/with-seed1.json")
@@ -177,7 +188,7 @@ def test_kept_records_are_of_the_present_settings(figure):
             assert run.total_timesteps <= record["total_timesteps"] < run.total_timesteps * 1.05
 
 
-@pytest.mark.parametrize(("figure", "load"), [("pretrain", load_skills), ("transfer", load_policy)])
+@pytest.mark.parametrize(("figure", "load"), [("pretrain", load_skills), ("fig5", load_policy)])
 def test_kept_arm_records_are_of_the_present_settings_and_what_they_trained_is_there(figure, load):
     for variant, found in runner.load_records(ROOT / "records", figure).items():
         run = EXPERIMENTS[figure][variant]
@@ -185,30 +196,124 @@ def test_kept_arm_records_are_of_the_present_settings_and_what_they_trained_is_t
             assert record["settings"] == json.loads(json.dumps(run.settings)), (variant, record["seed"])
             assert (record["env_id"], record["skills"] if run.skills else "") == (run.env_id, run.skills)
             assert run.total_timesteps <= record["total_timesteps"] < run.total_timesteps * 1.05
-            load(runner.record_path(ROOT / "records", figure, variant, record["seed"]).with_suffix(".safetensors"))
+            if figure == "pretrain" or run.skills:
+                load(runner.record_path(ROOT / "records", figure, variant, record["seed"]).with_suffix(".safetensors"))
 
 
-def test_a_tiny_transfer_leaves_a_record_and_a_policy(tmp_path, monkeypatch):
+@pytest.fixture
+def tiny_arm(monkeypatch, tmp_path):
+    """The real table of the arm with budgets of a second, in an empty folder; returns a folder of records."""
     torch.set_num_threads(1)
     tiny_nets = {"policy_kwargs": {"net_arch": [16, 16]}, "learning_starts": 64, "bf16": False}
-    for figure in ("pretrain", "transfer"):
-        run = EXPERIMENTS[figure]["lwall"]
-        small = replace(run, total_timesteps=1_600, n_envs=8, settings=run.settings | tiny_nets)
-        monkeypatch.setitem(EXPERIMENTS[figure], "lwall", small)
+    for figure in ("pretrain", "fig5"):
+        for variant, run in EXPERIMENTS[figure].items():
+            small = replace(run, total_timesteps=1_600, n_envs=8, settings=run.settings | tiny_nets)
+            monkeypatch.setitem(EXPERIMENTS[figure], variant, small)
     monkeypatch.setattr(runner, "ProcessPoolExecutor", _InThisProcess)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="run: skill-embed reproduce pretrain --variants lwall"):
-        list(runner.reproduce("transfer", 1, 1, tmp_path, ["lwall"]))
-    for figure in ("pretrain", "transfer"):
-        assert [name for name, _, _ in runner.reproduce(figure, 1, 1, tmp_path, ["lwall"])] == ["lwall seed 0"]
-    record = runner.read_json(tmp_path / "transfer/lwall-seed0.json")
-    assert record["skills"] == "lwall" and 0 <= record["final"]["success"] <= 1
-    assert record["curve"][0]["steps"] == 0 and record["curve"][-1]["steps"] == record["total_timesteps"] >= 1_600
-    policy = load_policy(tmp_path / "transfer/lwall-seed0.safetensors")
+    return tmp_path / "records"
+
+
+def test_figure_5_trains_the_skills_that_it_needs_then_transfers(tiny_arm):
+    done = list(runner.reproduce("fig5", 1, 1, tiny_arm, ["lwall", "lwall-task-id", "lwall-scratch"]))
+    names = [name for name, _, _ in done]
+    assert set(names[:2]) == {"pretrain lwall seed 0", "pretrain lwall-task-id seed 0"}
+    assert set(names[2:]) == {"fig5 lwall seed 0", "fig5 lwall-task-id seed 0", "fig5 lwall-scratch seed 0"}
+    assert [(n, total) for _, n, total in done] == [(n, 5) for n in range(1, 6)]
+    assert list(runner.reproduce("fig5", 1, 1, tiny_arm, ["lwall", "lwall-task-id", "lwall-scratch"])) == []
+    for variant, skills in (("lwall", "lwall"), ("lwall-task-id", "lwall-task-id"), ("lwall-scratch", "")):
+        record = runner.read_json(tiny_arm / f"fig5/{variant}-seed0.json")
+        assert record.get("skills", "") == skills and 0 <= record["final"]["success"][0] <= 1
+        assert record["curve"][-1]["steps"] == record["total_timesteps"] >= 1_600
+        assert {"return", "seconds", "success"} <= set(record["curve"][0])
+    policy = load_policy(tiny_arm / "fig5/lwall-seed0.safetensors")
     reward, success = evaluate.episodes(policy, "SkillEmbed/LWall-v0", 2, seed=0)
     assert reward.shape == success.shape == (2, 100) and np.array_equal(reward > 0, success)
+    task_id = load_policy(tiny_arm / "fig5/lwall-task-id-seed0.safetensors")
+    code = task_id.predict_skill(np.zeros(27, np.float32))
+    assert code.shape == (2,) and (0 <= code).all() and (code <= 1).all()
     with pytest.raises(ValueError, match=r"variants=\['nothing'\] are not valid; choose from"):
-        list(runner.reproduce("transfer", 1, 1, tmp_path, ["nothing"]))
+        list(runner.reproduce("fig5", 1, 1, tiny_arm, ["nothing"]))
+    records = runner.load_records(tiny_arm, "fig5")
+    plots.save(plots.fig5(records), tiny_arm / "fig5.png")
+    assert iio.imread(tiny_arm / "fig5.png").std() > 5
+
+
+def test_figure_4_measures_coverage_of_both_sets_of_skills(tiny_arm):
+    list(runner.reproduce("fig4", 2, 1, tiny_arm))
+    records = runner.load_records(tiny_arm, "fig4")
+    assert [r["skills"] for r in records["without"]] == ["lwall-no-inference"] * 2
+    for record in (*records["with"], *records["without"]):
+        assert np.shape(record["position"]) == (24, 101, 3) and record["coverage"] > 0 and 0 <= record["lifted"] <= 1
+    plots.save(plots.fig4(records), tiny_arm / "fig4.png")
+    assert iio.imread(tiny_arm / "fig4.png").std() > 5
+    for record in records["with"]:
+        record["coverage"] = 0.3
+    for record in records["without"]:
+        record["coverage"] = 0.1
+    (claim,) = results.fig4_claims(records)
+    assert claim.holds and claim.measured.startswith("3.00")
+    for record in records["without"]:
+        record["coverage"] = 0.21
+    assert not results.fig4_claims(records)[0].holds
+
+
+def test_figure_6_shows_the_policies_of_figure_5(tiny_arm, monkeypatch):
+    list(runner.reproduce("fig5", 1, 1, tiny_arm, ["railpush"]))
+    monkeypatch.setattr(sys, "argv", ["skill-embed", "reproduce", "fig6", "--variants", "railpush", "--seeds", "1"])
+    cli.main()
+    (name,) = runner.films(tiny_arm)
+    assert name == "RailPush"
+    assert iio.imread("docs/figures/fig6.png").std() > 10
+
+
+def test_coverage_and_lifts_by_hand():
+    path = np.zeros((2, 3, 3), np.float32)
+    path[0, :, 0] = 0.01, 0.03, 0.05  # three cells of 2 cm
+    path[1, :, 0] = 0.01, 0.015, 0.03  # none that is new
+    path[1, :, 2] = 0.04, 0.05, 0.07
+    assert evaluate.coverage(path + np.float32([0, 0.01, 0])) == pytest.approx(3 * 0.02**2)
+    assert evaluate.lifted(path).tolist() == [[False] * 3, [False, False, True]]
+
+
+def test_marginal_paths_draw_z_anew_and_only_so_often(monkeypatch):
+    agent = training.build(replace(EXPERIMENTS["pretrain"]["lwall"], n_envs=2), seed=0)
+    codes = []
+    monkeypatch.setattr(evaluate, "act", lambda skills, obs, code, generator: codes.append(code) or np.zeros((3, 7)))
+    path = evaluate.marginal_paths(agent.policy, "SkillEmbed/Push-v0", 40, 3, seed=0)
+    assert path.shape == (3, 101, 3)
+    changes = [t for t in range(1, 100) if not torch.equal(codes[t], codes[t - 1])]
+    assert changes == [40, 80]
+
+
+def _curve(final, area, steps=1_536_000):
+    curve = [{"steps": s, "success": [v], "return": 0.0} for s, v in ((0, area), (steps // 2, area), (steps, final))]
+    return {"total_timesteps": steps, "train_seconds": 60, "final": {"success": [final]}, "curve": curve}
+
+
+def test_claims_of_figure_5_compare_at_the_same_budget():
+    long = _curve(0.9, 0.3, 3_072_000)
+    records = {"lwall": [_curve(0.85, 0.5), _curve(0.8, 0.5), _curve(0.9, 0.5)], "lwall-scratch": [long]}
+    ours, scratch = results.fig5_claims(records)
+    assert ours.holds and scratch.holds  # 0.3 after 1,536,000 steps
+    assert "against 0.30" in scratch.measured and scratch.measured.endswith("as well 0.90")
+    records["lwall-all"] = [_curve(0.1, 0.1), _curve(0.8, 0.1)]
+    assert [claim.holds for claim in results.fig5_claims(records)] == [True, False, True]
+    records["lwall"][1] = _curve(0.79, 0.5)
+    assert not results.fig5_claims(records)[0].holds
+    early = {"springwall": [_curve(1.0, 0.9, 512_000)], "springwall-no-inference": [_curve(1.0, 0.8, 512_000)]}
+    assert results.fig5_claims(early)[1].holds
+    early["springwall-no-inference"] = [_curve(1.0, 0.95, 512_000)]
+    assert not results.fig5_claims(early)[1].holds
+
+
+def test_iqm_is_that_of_rliable_and_its_interval_holds_it():
+    from rliable import metrics
+
+    scores = np.random.default_rng(0).random((8, 3))
+    middle, low, high = statistics.iqm_interval(scores)
+    assert middle == pytest.approx([metrics.aggregate_iqm(scores[:, None, i]) for i in range(3)])
+    assert (low < middle).all() and (middle < high).all()
 
 
 def test_the_readme_has_the_tables_of_the_records():

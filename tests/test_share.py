@@ -30,7 +30,7 @@ def make_agent(env_id=TWO_GOALS, activation=None, **settings):
 @pytest.mark.parametrize(
     ("env_id", "settings"),
     [
-        (TWO_GOALS, {"z_period": 3}),
+        (TWO_GOALS, {"z_period": 3, "inference_channels": (0, 1)}),
         (TWO_GOALS, {"embedding": "task_id", "activation": torch.nn.Tanh}),
         ("SkillEmbed/PointMassFourGoals-v0", {"embedding": "bernoulli"}),
         ("SkillEmbed/LWallPretrain-v0", {}),
