@@ -82,10 +82,11 @@ ARM: dict[str, Any] = {
     "gradient_steps": 100,
     "target_period": 20,
     "bf16": True,
-    "embedding_log_std": (-2.5, -0.5),
+    "embedding_log_std": (-2.0, 0.0),
     "policy_log_std": (-1.4, -0.2),
-    "embedding_entropy_coef": 0.03,
-    "inference_coef": 0.003,
+    "embedding_entropy_coef": 1.0,
+    "inference_coef": 0.03,
+    "inference_channels": (14, 15, 16),  # the block's position: z is to show in what happens to it
     "policy_entropy_coef": 0.003,
 }
 
