@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -32,6 +33,16 @@ from skill_agent.losses import (
 from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.share import export_skills
+
+_COMPILER: dict[str, str | int | bool | Callable[..., Any]] = {"cpp_wrapper": True}  # calls kernels from C++
+
+
+class Draws(NamedTuple):
+    """The random numbers of one update; compiled code can't draw them from a generator."""
+
+    next_action: Tensor  # (B, L, A), for the targets
+    latent: Tensor  # (B, L, Z), for the policy's loss
+    action: Tensor  # (B, L, A), for the policy's loss
 
 
 class SkillEmbedding(OffPolicyAlgorithm):
@@ -136,6 +147,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
             )
         self._task_codes = torch.eye(n_tasks, device=self.device)
+        self._compiled = torch.compile(self.losses, dynamic=False, options=_COMPILER) if self.config.compile else None
         self._convert_train_freq()
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -155,7 +167,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_generator", "_task_codes"]
+        return [*super()._excluded_save_params(), "_generator", "_task_codes", "_compiled"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -262,7 +274,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
         for _ in range(gradient_steps):
             batch = self._sample(batch_size)
-            loss, terms = self.losses(batch)
+            loss, terms = self._compiled(batch, self._draws(batch)) if self._compiled else self.losses(batch)
             policy.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             terms["train/grad_norm"] = clip_gradients(policy, loss, terms, config.max_grad_norm)
@@ -283,28 +295,41 @@ class SkillEmbedding(OffPolicyAlgorithm):
         features = self.policy.features
         return batch._replace(observation=features(batch.observation), context=features(batch.context))
 
-    def losses(self, batch: TrajectoryBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _draws(self, batch: TrajectoryBatch) -> Draws:
+        windows, steps, size = batch.action.shape
+        generator, device = self._generator, self.device
+        next_action = torch.randn(windows, steps, size, generator=generator, device=device)
+        latent = self.policy.family.noise((windows, steps), generator)
+        return Draws(next_action, latent, torch.randn(windows, steps, size, generator=generator, device=device))
+
+    def losses(self, batch: TrajectoryBatch, draws: Draws | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of all losses on one batch, and every term by its logged name: scalars, or (B, L) for their mean.
 
         Critic (equation 5), policy and embedding (6) and inference network (7) have disjoint
         parameters and gradients, so one sum and one optimiser serve them all.
+
+        Args:
+            batch: windows from replay.
+            draws: random numbers; drawn here if None.
         """
+        if draws is None:
+            draws = self._draws(batch)
         state_t = batch.observation[:, :-1]  # (B, L, S)
         task = self._task_codes[batch.task][:, None].expand(-1, state_t.shape[1], -1)  # (B, L, T)
         code = self.policy.family.code(batch.latent)[:, None].expand(-1, state_t.shape[1], -1)  # (B, L, Z)
 
         log_q = self._inference_log_prob(batch)  # (B, L)
-        target_t, target_terms = self._critic_targets(batch, task, code, log_q.detach())
+        target_t, target_terms = self._critic_targets(batch, task, code, log_q.detach(), draws.next_action)
         q_t = self.policy.value(state_t, batch.action, code, task, target=False, frozen=False)  # (K, B, L)
         critic_loss = masked_mean((q_t - target_t).square().sum(0), batch.mask)
         inference_loss = -masked_mean(log_q, batch.mask)
-        actor_loss, actor_terms = self._actor_loss(state_t, task, batch)
+        actor_loss, actor_terms = self._actor_loss(state_t, task, batch, draws)
         terms = {"loss/critic": critic_loss, "loss/inference": inference_loss, "loss/actor": actor_loss}
         return critic_loss + inference_loss + actor_loss, terms | target_terms | actor_terms
 
     @torch.no_grad()
     def _critic_targets(
-        self, batch: TrajectoryBatch, task: Tensor, code: Tensor, log_q: Tensor
+        self, batch: TrajectoryBatch, task: Tensor, code: Tensor, log_q: Tensor, next_action: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Retrace targets (B, L) of the augmented reward, recomputed with the present networks."""
         policy, config = self.policy, self.config
@@ -312,7 +337,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         mean, log_std = policy.action_distribution(batch.observation, codes)
         entropy_t = gaussian_entropy(log_std[:, :-1])
         log_prob_t = gaussian_log_prob(batch.action, mean[:, :-1], log_std[:, :-1])
-        action_tp1 = gaussian_sample(mean[:, 1:], log_std[:, 1:], self._generator)
+        action_tp1 = gaussian_sample(mean[:, 1:], log_std[:, 1:], next_action)
 
         # The constant makes ignorance worth 0: it moves no optimum, and spares the critic learning it.
         clipped_log_q = (log_q + policy.family.max_entropy).clamp(-config.inference_clip, config.inference_clip)
@@ -349,13 +374,15 @@ class SkillEmbedding(OffPolicyAlgorithm):
         latent = batch.latent[:, None].expand(-1, steps, -1).flatten(0, 1)
         return self.policy.inference_family.log_prob(params, latent).reshape(-1, steps)
 
-    def _actor_loss(self, state_t: Tensor, task: Tensor, batch: TrajectoryBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _actor_loss(
+        self, state_t: Tensor, task: Tensor, batch: TrajectoryBatch, draws: Draws
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus equation 6: Q + a3 H[pi] at z ~ p(z|t) and a ~ pi, plus a1 H[p(z|t)]."""
         policy, config = self.policy, self.config
         params = policy.embedding(batch.task)[:, None].expand(-1, state_t.shape[1], -1)
-        code = policy.family.code(policy.family.sample(params, self._generator))
+        code = policy.family.code(policy.family.sample(params, draws.latent))
         raw_mean, log_std = policy.action_parameters(state_t, code)
-        action = gaussian_sample(torch.tanh(raw_mean), log_std, self._generator)
+        action = gaussian_sample(torch.tanh(raw_mean), log_std, draws.action)
         value = masked_mean(
             policy.value(state_t, action, code, task, target=False, frozen=True, count=1)[0], batch.mask
         )

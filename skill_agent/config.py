@@ -44,6 +44,8 @@ class SkillConfig:
             measured at the first update.
         bf16: multiply in bfloat16 (all layers but each network's last): faster on CPUs that have it, from about 100
             units a layer on.
+        compile: compile the losses and their gradients, with a C++ compiler: faster updates, after a start of up to a
+            minute (seconds where the results of an earlier run are cached). Numbers agree up to rounding.
         max_grad_norm: the global gradient norm is clipped to this.
     """
 
@@ -70,6 +72,7 @@ class SkillConfig:
     z_period: int | None = None
     normalize_observations: bool = True
     bf16: bool = False
+    compile: bool = False
     max_grad_norm: float = 10.0
 
     def __post_init__(self) -> None:

@@ -83,16 +83,17 @@ def clip_gradients(policy: SkillPolicy, loss: Tensor, terms: Mapping[str, Tensor
     Raises:
         TrainingDiverged: loss or gradient is not finite; no parameter has been changed.
     """
-    try:  # PyTorch checks before it scales: afterwards one NaN would be in every gradient
-        norm = torch.nn.utils.clip_grad_norm_(policy.trained_parameters, max_norm, error_if_nonfinite=True)
-    except RuntimeError:
+    gradients = [p.grad for p in policy.trained_parameters if p.grad is not None]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # faster than clip_grad_norm_
+    if not math.isfinite(size := norm.item()):  # scaling would bring one NaN into every gradient
         broken = [name for name, term in terms.items() if not _finite(term)]
         named = ((name, p.grad) for name, p in policy.named_parameters() if p.grad is not None)
         broken += [f"gradient of {name}" for name, gradient in named if not _finite(gradient)]
         _stop(broken or ["the norm of all gradients together"])
-        raise
     if not math.isfinite(loss.item()):
         _stop([name for name, term in terms.items() if not _finite(term)] or ["the loss"])
+    if size > max_norm:
+        torch._foreach_mul_(gradients, max_norm / size)
     return norm
 
 

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+Source = torch.Generator | Tensor | None  # of randomness: a generator, what one drew, or None for the global one
+
 
 def gaussian_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Log-density of a diagonal Gaussian, summed over the last axis: (..., d) to (...)."""
@@ -17,9 +19,12 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     return (-0.5 * standardised.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
-def gaussian_sample(mean: Tensor, log_std: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Reparameterised draw from a diagonal Gaussian: (..., d) to (..., d)."""
-    return mean + torch.exp(log_std) * torch.randn(mean.shape, generator=generator, device=mean.device)
+def gaussian_sample(mean: Tensor, log_std: Tensor, source: Source = None) -> Tensor:
+    """Reparameterised draw from a diagonal Gaussian: (..., d) to (..., d), by a generator or given N(0, 1) noise."""
+    noise = source
+    if not isinstance(noise, Tensor):
+        noise = torch.randn(mean.shape, generator=noise, device=mean.device)
+    return mean + torch.exp(log_std) * noise
 
 
 def gaussian_entropy(log_std: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from skill_agent.config import SkillConfig
 from skill_agent.losses import (
+    Source,
     bernoulli_entropy,
     concrete_log_prob,
     gaussian_entropy,
@@ -36,7 +37,11 @@ class Family(ABC):
     max_entropy: float  # [nat], the most that a distribution of the family can have
 
     @abstractmethod
-    def sample(self, params: Tensor, generator: torch.Generator | None) -> Tensor:
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """The noise (*shape, dim) that `sample` takes in place of a generator."""
+
+    @abstractmethod
+    def sample(self, params: Tensor, source: Source) -> Tensor:
         """Draw latents (n, dim), differentiable in the parameters."""
 
     @abstractmethod
@@ -82,9 +87,13 @@ class Gaussian(Family):
         mean, log_std = params.chunk(2, dim=-1)
         return self._mean_bound * torch.tanh(mean / self._mean_bound), bounded(log_std, self._log_std)
 
-    def sample(self, params: Tensor, generator: torch.Generator | None) -> Tensor:
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """N(0, 1)."""
+        return torch.randn(*shape, self.dim, generator=generator, device=generator.device)
+
+    def sample(self, params: Tensor, source: Source) -> Tensor:
         """Reparameterised draw."""
-        return gaussian_sample(*self.mean_log_std(params), generator)
+        return gaussian_sample(*self.mean_log_std(params), source)
 
     def log_prob(self, params: Tensor, latent: Tensor) -> Tensor:
         """Log-density."""
@@ -126,10 +135,16 @@ class Bernoulli(Family):
         """Bounded logits of probability 1, (n, dim)."""
         return self._bound * torch.tanh(params / self._bound)
 
-    def sample(self, params: Tensor, generator: torch.Generator | None) -> Tensor:
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Uniform in (0, 1)."""
+        return torch.rand(*shape, self.dim, generator=generator, device=generator.device)
+
+    def sample(self, params: Tensor, source: Source) -> Tensor:
         """Reparameterised draw in logit space."""
-        uniform = torch.rand(params.shape, generator=generator, device=params.device).clamp(1e-6, 1 - 1e-6)
-        return (self.logits(params) + torch.logit(uniform)) / self._temperature
+        uniform = source
+        if not isinstance(uniform, Tensor):
+            uniform = torch.rand(params.shape, generator=uniform, device=params.device)
+        return (self.logits(params) + torch.logit(uniform.clamp(1e-6, 1 - 1e-6))) / self._temperature
 
     def log_prob(self, params: Tensor, latent: Tensor) -> Tensor:
         """Log-density in logit space."""
@@ -170,7 +185,11 @@ class TaskId(Family):
         """Set the number of tasks."""
         self.dim, self.n_params, self.max_entropy = n_tasks, n_tasks, 0.0
 
-    def sample(self, params: Tensor, generator: torch.Generator | None) -> Tensor:
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Nothing is drawn."""
+        return torch.zeros(*shape, self.dim, device=generator.device)
+
+    def sample(self, params: Tensor, source: Source) -> Tensor:
         """The one-hot task."""
         return params
 

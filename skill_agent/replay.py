@@ -147,38 +147,37 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         columns = rng.integers(self.n_envs, size=batch_size)
         start = self._window_starts(rng.integers(size, size=batch_size), columns, window, rng)
 
-        steps = np.arange(window)
-        rows = (start[:, None] + steps) % self.buffer_size  # (B, L)
-        inside = self._same_skill(rows, columns[:, None], start[:, None], steps)
-        length = np.logical_and.accumulate(inside, axis=1).sum(axis=1)  # (B,), at least 1
-        last = length - 1
-        rows = (start[:, None] + np.minimum(steps, last[:, None])) % self.buffer_size
-        mask = steps < length[:, None]
-        at = (rows, columns[:, None])
+        offsets = np.arange(1 - segment, window)  # of the steps before the window and in it
+        inside = self._same_skill(start, columns, offsets)  # (B, H - 1 + L)
+        available = inside[:, : segment - 1].sum(axis=1)  # (B,)
+        length = np.logical_and.accumulate(inside[:, segment - 1 :], axis=1).sum(axis=1)  # (B,), at least 1
+        nearest = np.clip(offsets, -available[:, None], length[:, None] - 1)
+        index = self._index(start[:, None] + nearest, columns[:, None])
+        at, first, last = index[:, segment - 1 :], index[:, segment - 1], index[:, -1]
 
-        observation = np.empty((batch_size, window + 1, *self.obs_shape), np.float32)
-        observation[:, :-1] = self.observations[at]
-        final = self.next_observations[(start + last) % self.buffer_size, columns]
-        after = np.arange(window + 1) >= length[:, None]  # (B, L + 1)
-        np.copyto(observation, final[:, None], where=after[..., None])
+        states = np.empty((batch_size, segment + window, *self.obs_shape), np.float32)
+        states[:, :-1] = _rows(self.observations, index)
+        after = np.arange(segment + window) >= segment - 1 + length[:, None]  # (B, H + L)
+        np.copyto(states, _rows(self.next_observations, last)[:, None], where=after[..., None])
+        states = self._normalise(states, env)
 
-        terminated = self.dones[at] * (1 - self.timeouts[at])
-        first = (start, columns)
+        terminated = _rows(self.dones, at) * (1 - _rows(self.timeouts, at))
+        mask = (offsets[segment - 1 :] < length[:, None]).astype(np.float32)
 
         def tensor(array: NDArray[Any]) -> Tensor:  # what indexing gave is a copy already
             return self.to_torch(array, copy=False)
 
         return TrajectoryBatch(
-            observation=tensor(self._normalise(observation, env)),
-            context=tensor(self._normalise(self._context(start, columns, segment), env)),
-            action=tensor(self.actions[at]),
-            reward=tensor(self._normalize_reward(self.rewards[at], env)),
+            observation=tensor(states[:, segment - 1 :]),
+            context=tensor(states[:, : segment - 1]),
+            action=tensor(_rows(self.actions, at)),
+            reward=tensor(self._normalize_reward(_rows(self.rewards, at), env)),
             discount=tensor(1 - terminated),
-            mask=tensor(mask.astype(np.float32)),
-            log_prob=tensor(self.log_prob[at]),
-            latent=tensor(self.latent[first]),
-            latent_log_prob=tensor(self.latent_log_prob[first]),
-            task=tensor(self.task[first]),
+            mask=tensor(mask),
+            log_prob=tensor(_rows(self.log_prob, at)),
+            latent=tensor(_rows(self.latent, first)),
+            latent_log_prob=tensor(_rows(self.latent_log_prob, first)),
+            task=tensor(_rows(self.task, first)),
         )
 
     def _window_starts(
@@ -186,24 +185,24 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     ) -> NDArray[np.int64]:
         """Shift a drawn step to a random place in its window, as far as its skill reaches back."""
         shift = np.minimum(rng.integers(window, size=len(row)), self.age[row, column])
-        earlier = (row - shift) % self.buffer_size
-        return np.where(self._same_skill(earlier, column, row, -shift), earlier, row)
+        start: NDArray[np.int64] = row - shift * self._same_skill(row, column, -shift[:, None])[:, 0]
+        return start
 
-    def _same_skill(self, rows: Any, columns: Any, reference: Any, offset: Any) -> NDArray[np.bool_]:
-        """Whether ``rows`` lie ``offset`` steps from ``reference`` in the same stretch of constant z."""
-        same: NDArray[np.bool_] = (self.skill[rows, columns] == self.skill[reference, columns]) & (
-            self.age[rows, columns] == self.age[reference, columns] + offset
+    def _same_skill(
+        self, row: NDArray[np.int64], column: NDArray[np.int64], offsets: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Whether the steps at ``offsets``, (B, n) or (n,), from steps (B,) are in the same stretch of constant z."""
+        other = self._index(row[:, None] + offsets, column[:, None])
+        here = self._index(row, column)[:, None]
+        same: NDArray[np.bool_] = (_rows(self.skill, other) == _rows(self.skill, here)) & (
+            _rows(self.age, other) == _rows(self.age, here) + offsets
         )
         return same
 
-    def _context(self, start: NDArray[np.int64], columns: NDArray[np.int64], segment: int) -> NDArray[np.float32]:
-        """(B, H - 1, S) states before ``start``, repeating the first one where there are none."""
-        back = np.arange(segment - 1, 0, -1)  # H - 1, ..., 1
-        rows = (start[:, None] - back) % self.buffer_size
-        available = self._same_skill(rows, columns[:, None], start[:, None], -back).sum(axis=1, keepdims=True)
-        rows = (start[:, None] - np.minimum(back, available)) % self.buffer_size
-        context: NDArray[np.float32] = self.observations[rows, columns[:, None]]
-        return context
+    def _index(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where a step, its row not yet wrapped around, is among all steps."""
+        index: NDArray[np.int64] = row % self.buffer_size * self.n_envs + column
+        return index
 
     @staticmethod
     def _normalise(observation: NDArray[Any], env: VecNormalize | None) -> NDArray[np.float32]:
@@ -214,6 +213,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         shaped = observation.reshape(*observation.shape[:-1], *shape)
         normal = env.normalize_obs({"observation": shaped} if isinstance(space, spaces.Dict) else shaped)
         return np.asarray(_features(normal), np.float32).reshape(observation.shape)
+
+
+def _rows(array: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
+    """Entries of an array (rows, n_envs, ...) at places among all steps."""
+    return array.reshape(-1, *array.shape[2:]).take(index, axis=0)
 
 
 def _features(obs: Any) -> Any:

@@ -1,4 +1,5 @@
 import csv
+import shutil
 import sys
 
 import gymnasium
@@ -160,15 +161,9 @@ def test_a3_moves_reward_and_policy_but_not_embedding_or_inference():
 
 def _policy_entropy(agent, batch):
     agent._generator.manual_seed(0)
-    agent._critic_targets(batch, *_codes(agent, batch), torch.zeros_like(batch.reward))  # the same draws as losses()
+    draws = agent._draws(batch)  # the same as in losses()
     state, task = batch.observation[:, :-1], agent._task_codes[batch.task][:, None].expand(-1, batch.mask.shape[1], -1)
-    return agent._actor_loss(state, task, batch)[1]["policy/entropy"]
-
-
-def _codes(agent, batch):
-    steps = batch.mask.shape[1]
-    task = agent._task_codes[batch.task][:, None].expand(-1, steps, -1)
-    return task, agent.policy.family.code(batch.latent)[:, None].expand(-1, steps, -1)
+    return agent._actor_loss(state, task, batch, draws)[1]["policy/entropy"]
 
 
 # Behaviour ---------------------------------------------------------------------------------------
@@ -297,3 +292,18 @@ def test_importing_the_learner_does_not_change_the_number_of_threads():
 
     code = "import torch; n = torch.get_num_threads(); import skill_agent; assert torch.get_num_threads() == n"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from torch.compile itself
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiles C++")
+def test_compiled_losses_are_the_same_and_compiled_once():
+    agent = make_agent(compile=True, learning_starts=0, gradient_steps=0).learn(400)
+    batch = sample(agent)
+    draws = agent._draws(batch)
+    parameters = agent.policy.trained_parameters
+    (loss, terms), (plain_loss, plain_terms) = agent._compiled(batch, draws), agent.losses(batch, draws)
+    torch.testing.assert_close(loss, plain_loss)
+    torch.testing.assert_close(terms, plain_terms)
+    torch.testing.assert_close(*(torch.autograd.grad(value, parameters) for value in (loss, plain_loss)))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        agent.train(3, 16)
