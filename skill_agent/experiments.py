@@ -82,6 +82,7 @@ ARM: dict[str, Any] = {
     "gradient_steps": 100,
     "target_period": 20,
     "bf16": True,
+    "compile": True,
     "embedding_log_std": (-2.0, 0.0),
     "policy_log_std": (-1.4, -0.2),
     "embedding_entropy_coef": 1.0,

@@ -204,7 +204,7 @@ def test_kept_arm_records_are_of_the_present_settings_and_what_they_trained_is_t
 def tiny_arm(monkeypatch, tmp_path):
     """The real table of the arm with budgets of a second, in an empty folder; returns a folder of records."""
     torch.set_num_threads(1)
-    tiny_nets = {"policy_kwargs": {"net_arch": [16, 16]}, "learning_starts": 64, "bf16": False}
+    tiny_nets = {"policy_kwargs": {"net_arch": [16, 16]}, "learning_starts": 64, "bf16": False, "compile": False}
     for figure in ("pretrain", "fig5"):
         for variant, run in EXPERIMENTS[figure].items():
             small = replace(run, total_timesteps=1_600, n_envs=8, settings=run.settings | tiny_nets)
