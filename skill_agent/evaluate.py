@@ -142,28 +142,27 @@ def episodes(
     return np.stack(rewards, 1).astype(np.float32), np.stack(successes, 1)
 
 
-def marginal_paths(skills: SkillPolicy, env_id: str, hold: int, n: int, seed: int) -> Array:
-    """Paths of the block (n, T + 1, 3) [m] in a one-task environment, for z from the marginal over the skills' tasks.
+def marginal_paths(skills: SkillPolicy, env_id: str, hold: int, draws: int, n: int, seed: int) -> Array:
+    """Paths of the block (n, draws * hold + 1, 3) [m] in a one-task environment, for z from the marginal over tasks.
 
     Args:
         skills: trained skills.
         env_id: an environment of the suite.
-        hold: steps after which task and z are drawn afresh.
-        n: episodes, all in one batch.
+        hold: steps for which a task and its z are kept.
+        draws: tasks and z drawn one after the other, without a reset.
+        n: paths, all in one batch.
         seed: seeds start states, z and actions.
     """
     generator = torch.Generator().manual_seed(seed)
-    env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled")
-    vector = env.unwrapped
-    assert isinstance(vector, skill_envs.SkillVectorEnv) and vector.max_episode_steps is not None
+    env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled", max_episode_steps=draws * hold)
     observation, _ = env.reset(seed=seed)
     path = [observation[:, BLOCK]]
-    for step in range(vector.max_episode_steps):
-        if step % hold == 0:
-            task = torch.randint(skills.n_tasks, (n,), generator=generator)
-            code = skills.family.code(skills.draw_latent(task, generator))
-        observation, *_ = env.step(act(skills, observation, code, generator))
-        path.append(observation[:, BLOCK])
+    for _ in range(draws):
+        task = torch.randint(skills.n_tasks, (n,), generator=generator)
+        code = skills.family.code(skills.draw_latent(task, generator))
+        for _ in range(hold):
+            observation, *_ = env.step(act(skills, observation, code, generator))
+            path.append(observation[:, BLOCK])
     env.close()
     return np.stack(path, 1)
 

@@ -211,23 +211,25 @@ def transfer(run: Run, seed: int, skills: SkillPolicy, out: Path) -> dict[str, A
     return {**describe(run, seed, agent, curve.seconds), "curve": curve.curve, "final": final}
 
 
-def paths(run: Run, seed: int, skills: SkillPolicy, episodes: int = 200, kept: int = 24) -> dict[str, Any]:
+def paths(run: Run, seed: int, skills: SkillPolicy, n: int = 40, kept: int = 8) -> dict[str, Any]:
     """What figure 4 needs: the block's paths for z from the marginal over tasks, redrawn every ``run.hold`` steps.
 
     Args:
-        run: the environment, and ``hold``.
+        run: the environment, the steps of all paths together, and ``hold``.
         seed: seeds start states, z and actions.
         skills: trained skills.
-        episodes: over which coverage is measured.
-        kept: episodes whose paths are kept.
+        n: paths over which coverage is measured.
+        kept: paths that are kept.
     """
-    position = evaluate.marginal_paths(skills, run.env_id, run.hold, episodes, seed=20_000 + seed)
+    draws = run.total_timesteps // (n * run.hold)
+    position = evaluate.marginal_paths(skills, run.env_id, run.hold, draws, n, seed=20_000 + seed)
     return {
         "seed": seed,
         "env_id": run.env_id,
         "skills": run.skills,
         "hold": run.hold,
-        "episodes": episodes,
+        "paths": n,
+        "draws": draws,
         "coverage": round(evaluate.coverage(position), 4),
         "lifted": round(float(evaluate.lifted(position).any(1).mean()), 4),
         "position": np.round(position[:kept], 3).tolist(),

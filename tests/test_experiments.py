@@ -193,7 +193,10 @@ def test_kept_arm_records_are_of_the_present_settings_and_what_they_trained_is_t
     for variant, found in runner.load_records(ROOT / "records", figure).items():
         run = EXPERIMENTS[figure][variant]
         for record in found:
-            assert record["settings"] == json.loads(json.dumps(run.settings)), (variant, record["seed"])
+            settings = json.loads(json.dumps(run.settings))
+            for kept in (settings, record["settings"]):
+                kept.pop("compile", None)  # it changes speed, and numbers up to rounding alone
+            assert record["settings"] == settings, (variant, record["seed"])
             assert (record["env_id"], record["skills"] if run.skills else "") == (run.env_id, run.skills)
             assert run.total_timesteps <= record["total_timesteps"] < run.total_timesteps * 1.05
             if figure == "pretrain" or run.skills:
@@ -244,7 +247,7 @@ def test_figure_4_measures_coverage_of_both_sets_of_skills(tiny_arm):
     records = runner.load_records(tiny_arm, "fig4")
     assert [r["skills"] for r in records["without"]] == ["lwall-no-inference"] * 2
     for record in (*records["with"], *records["without"]):
-        assert np.shape(record["position"]) == (24, 101, 3) and record["coverage"] > 0 and 0 <= record["lifted"] <= 1
+        assert np.shape(record["position"]) == (8, 501, 3) and record["coverage"] > 0 and 0 <= record["lifted"] <= 1
     plots.save(plots.fig4(records), tiny_arm / "fig4.png")
     assert iio.imread(tiny_arm / "fig4.png").std() > 5
     for record in records["with"]:
@@ -280,9 +283,9 @@ def test_marginal_paths_draw_z_anew_and_only_so_often(monkeypatch):
     agent = training.build(replace(EXPERIMENTS["pretrain"]["lwall"], n_envs=2), seed=0)
     codes = []
     monkeypatch.setattr(evaluate, "act", lambda skills, obs, code, generator: codes.append(code) or np.zeros((3, 7)))
-    path = evaluate.marginal_paths(agent.policy, "SkillEmbed/Push-v0", 40, 3, seed=0)
-    assert path.shape == (3, 101, 3)
-    changes = [t for t in range(1, 100) if not torch.equal(codes[t], codes[t - 1])]
+    path = evaluate.marginal_paths(agent.policy, "SkillEmbed/Push-v0", hold=40, draws=3, n=3, seed=0)
+    assert path.shape == (3, 121, 3)
+    changes = [t for t in range(1, 120) if not torch.equal(codes[t], codes[t - 1])]
     assert changes == [40, 80]
 
 
