@@ -28,8 +28,10 @@ class Claim(NamedTuple):
 
 
 def ratio_interval(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:
-    """Ratio of the means over seeds and its 95 % bootstrap interval (percentile, paired by seed)."""
+    """Ratio of the means over seeds and its 95 % bootstrap interval (percentile, paired by seed); NaN for one seed."""
     a, b = np.asarray(numerator), np.asarray(denominator)
+    if len(a) < 2:
+        return float(a.mean() / b.mean()), float("nan"), float("nan")
 
     def ratio(x: Any, y: Any, axis: int = -1) -> Any:
         return x.mean(axis) / y.mean(axis)

@@ -149,6 +149,8 @@ def test_ratio_interval_by_hand():
     assert (ratio, low, high) == pytest.approx((2, 2, 2))
     ratio, low, high = results.ratio_interval([3.0, 1.0, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0])
     assert ratio == 2 and 1 <= low < 2 < high <= 3
+    ratio, low, high = results.ratio_interval([2.0], [1.0])
+    assert ratio == 2 and np.isnan([low, high]).all()
 
 
 def test_claims_fail_when_the_records_say_so(tiny_records):
@@ -212,9 +214,16 @@ def tiny_arm(monkeypatch, tmp_path):
         for variant, run in EXPERIMENTS[figure].items():
             small = replace(run, total_timesteps=1_600, n_envs=8, settings=run.settings | tiny_nets)
             monkeypatch.setitem(EXPERIMENTS[figure], variant, small)
+    for name in ("rollout", "episodes"):
+        monkeypatch.setattr(evaluate, name, _few(getattr(evaluate, name)))
     monkeypatch.setattr(runner, "ProcessPoolExecutor", _InThisProcess)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "records"
+
+
+def _few(evaluation):
+    """The same evaluation, on at most four episodes."""
+    return lambda policy, env_id, n, *args, **kwargs: evaluation(policy, env_id, min(n, 4), *args, **kwargs)
 
 
 def test_figure_5_trains_the_skills_that_it_needs_then_transfers(tiny_arm):
@@ -243,9 +252,9 @@ def test_figure_5_trains_the_skills_that_it_needs_then_transfers(tiny_arm):
 
 
 def test_figure_4_measures_coverage_of_both_sets_of_skills(tiny_arm):
-    list(runner.reproduce("fig4", 2, 1, tiny_arm))
+    list(runner.reproduce("fig4", 1, 1, tiny_arm))
     records = runner.load_records(tiny_arm, "fig4")
-    assert [r["skills"] for r in records["without"]] == ["lwall-no-inference"] * 2
+    assert [r["skills"] for r in records["without"]] == ["lwall-no-inference"]
     for record in (*records["with"], *records["without"]):
         assert np.shape(record["position"]) == (8, 501, 3) and record["coverage"] > 0 and 0 <= record["lifted"] <= 1
     plots.save(plots.fig4(records), tiny_arm / "fig4.png")
@@ -270,6 +279,13 @@ def test_figure_6_shows_the_policies_of_figure_5(tiny_arm, monkeypatch):
     assert iio.imread("docs/figures/fig6.png").std() > 10
 
 
+def test_without_a_compiler_runs_go_on_uncompiled(monkeypatch):
+    monkeypatch.setattr(training.shutil, "which", lambda _: None)
+    with pytest.warns(UserWarning, match=r"no C\+\+ compiler"):
+        agent = training.build(Run("SkillEmbed/PointMassTwoGoals-v0", 100, TINY | {"compile": True}, n_envs=2), seed=0)
+    assert not agent.config.compile
+
+
 def test_coverage_and_lifts_by_hand():
     path = np.zeros((2, 3, 3), np.float32)
     path[0, :, 0] = 0.01, 0.03, 0.05  # three cells of 2 cm
@@ -280,7 +296,7 @@ def test_coverage_and_lifts_by_hand():
 
 
 def test_marginal_paths_draw_z_anew_and_only_so_often(monkeypatch):
-    agent = training.build(replace(EXPERIMENTS["pretrain"]["lwall"], n_envs=2), seed=0)
+    agent = training.build(Run("SkillEmbed/LWallPretrain-v0", 100, n_envs=2), seed=0)
     codes = []
     monkeypatch.setattr(evaluate, "act", lambda skills, obs, code, generator: codes.append(code) or np.zeros((3, 7)))
     path = evaluate.marginal_paths(agent.policy, "SkillEmbed/Push-v0", hold=40, draws=3, n=3, seed=0)
