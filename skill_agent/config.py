@@ -23,6 +23,8 @@ class SkillConfig:
         inference_coef: a2, weight of log q(z|a, s^H) in the reward; 0 trains q in isolation.
         policy_entropy_coef: a3, weight of the entropy of pi(a|s,z) in the reward.
         embedding_log_std: bounds of the embedding's log standard deviation (Gaussian).
+        embedding_init_std: spread of the tasks' means (Gaussian) or logits (Bernoulli) at the start. With 0 all tasks begin
+            with the same z, and the policy can't tell them apart until their rewards have drawn them apart.
         embedding_mean_bound: bound of the embedding's mean (Gaussian) or logit (Bernoulli).
         temperature: temperature of the Concrete relaxation (Bernoulli).
         inference_log_std: bounds of the inference network's log standard deviation (Gaussian).
@@ -55,6 +57,7 @@ class SkillConfig:
     inference_coef: float = 0.003
     policy_entropy_coef: float = 0.001
     embedding_log_std: tuple[float, float] = (-2.5, -0.5)
+    embedding_init_std: float = 0.0
     embedding_mean_bound: float = 3.0
     temperature: float = 0.67
     inference_log_std: tuple[float, float] = (-3.0, 1.0)
@@ -94,6 +97,8 @@ class SkillConfig:
             raise ValueError("inference_channels=() is not valid; choose None or at least one entry of the state")
         if self.z_period is not None and self.z_period < 1:
             raise ValueError(f"z_period={self.z_period} is not valid; choose None or at least 1")
+        if self.embedding_init_std < 0:
+            raise ValueError(f"embedding_init_std={self.embedding_init_std} is not valid; choose at least 0")
         for name in ("temperature", "embedding_mean_bound", "inference_clip", "z_gain", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} is not valid; choose a positive number")

@@ -84,6 +84,7 @@ ARM: dict[str, Any] = {
     "bf16": True,
     "compile": True,
     "embedding_log_std": (-2.0, 0.0),
+    "embedding_init_std": 2.0,
     "policy_log_std": (-1.4, -0.2),
     "embedding_entropy_coef": 1.0,
     "inference_coef": 0.03,

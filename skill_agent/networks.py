@@ -228,14 +228,16 @@ def make_families(config: SkillConfig, n_tasks: int) -> tuple[Family, Family]:
 class Embedding(nn.Module):
     """p(z|t): a table of distribution parameters, which is a linear map of the one-hot task."""
 
-    def __init__(self, family: Family, n_tasks: int) -> None:
-        """Start every task at the same distribution, so that only needed differences grow."""
+    def __init__(self, family: Family, n_tasks: int, init_std: float = 0.0) -> None:
+        """Start the tasks' means (or logits) at draws from N(0, init_std^2); with 0 only needed differences grow."""
         super().__init__()
         self.table: nn.Parameter | Tensor
         if isinstance(family, TaskId):
             self.register_buffer("table", torch.eye(n_tasks))
         else:
             self.table = nn.Parameter(torch.zeros(n_tasks, family.n_params))
+            if init_std:
+                nn.init.normal_(self.table.data[:, : family.dim], std=init_std)
 
     def forward(self, task: Tensor) -> Tensor:
         """Parameters (n, n_params) for task indices (n,)."""

@@ -92,7 +92,7 @@ class SkillPolicy(BasePolicy):
 
         self.state_mean = nn.Parameter(torch.zeros(state_dim), requires_grad=False)
         self.state_scale = nn.Parameter(torch.ones(state_dim), requires_grad=False)
-        self.embedding = Embedding(self.family, self.n_tasks)
+        self.embedding = Embedding(self.family, self.n_tasks, self.config.embedding_init_std)
 
         def perceptrons(count: int, *sizes: int) -> Perceptrons:
             return Perceptrons(count, list(sizes), activation_fn, self.config.bf16)

@@ -121,6 +121,13 @@ def test_a2_moves_the_target_by_log_q_and_the_critic_gradient_only():
         assert same != name.startswith("critics."), name
 
 
+def test_tasks_start_with_the_same_z_or_apart():
+    same, apart = make_agent().policy.embedding.table, make_agent(embedding_init_std=2.0).policy.embedding.table
+    assert not same.any() and apart[:, :3].std() > 0.5 and not apart[:, 3:].any()
+    with pytest.raises(ValueError, match=r"embedding_init_std=-1 is not valid"):
+        make_agent(embedding_init_std=-1)
+
+
 def test_with_inference_channels_log_q_depends_on_these_entries_alone():
     agent = make_agent(inference_channels=(0, 1), segment=2).learn(1_000)
     batch = sample(agent)
