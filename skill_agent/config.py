@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,8 +24,8 @@ class SkillConfig:
         inference_coef: a2, weight of log q(z|a, s^H) in the reward; 0 trains q in isolation.
         policy_entropy_coef: a3, weight of the entropy of pi(a|s,z) in the reward.
         embedding_log_std: bounds of the embedding's log standard deviation (Gaussian).
-        embedding_init_std: spread of the tasks' means (Gaussian) or logits (Bernoulli) at the start. With 0 all tasks begin
-            with the same z, and the policy can't tell them apart until their rewards have drawn them apart.
+        embedding_init_std: spread of the tasks' means (Gaussian) or logits (Bernoulli) at the start. With 0 all tasks
+            begin with the same z, and the policy can't tell them apart until their rewards have drawn them apart.
         embedding_mean_bound: bound of the embedding's mean (Gaussian) or logit (Bernoulli).
         temperature: temperature of the Concrete relaxation (Bernoulli).
         inference_log_std: bounds of the inference network's log standard deviation (Gaussian).
@@ -84,24 +85,23 @@ class SkillConfig:
         Raises:
             ValueError: an invalid value; the message names it and what is valid.
         """
-        if self.embedding not in EMBEDDINGS:
-            raise ValueError(f"embedding={self.embedding!r} is not valid; choose from {list(EMBEDDINGS)}")
-        for name in ("embedding_dim", "segment", "window", "n_critics", "target_period"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not valid; choose at least 1")
-        for name in ("embedding_log_std", "inference_log_std", "policy_log_std"):
-            low, high = getattr(self, name)
-            if not low < high:
-                raise ValueError(f"{name}={(low, high)} is not valid; the first must be below the second")
-        if self.inference_channels is not None and not self.inference_channels:
-            raise ValueError("inference_channels=() is not valid; choose None or at least one entry of the state")
-        if self.z_period is not None and self.z_period < 1:
-            raise ValueError(f"z_period={self.z_period} is not valid; choose None or at least 1")
-        if self.embedding_init_std < 0:
-            raise ValueError(f"embedding_init_std={self.embedding_init_std} is not valid; choose at least 0")
-        for name in ("temperature", "embedding_mean_bound", "inference_clip", "z_gain", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} is not valid; choose a positive number")
+        at_least_one = ("embedding_dim", "segment", "window", "n_critics", "target_period")
+        positive = ("temperature", "embedding_mean_bound", "inference_clip", "z_gain", "max_grad_norm")
+        bounds = ("embedding_log_std", "inference_log_std", "policy_log_std")
+        self._check(("embedding",), lambda kind: kind in EMBEDDINGS, f"choose from {list(EMBEDDINGS)}")
+        self._check(at_least_one, lambda value: value >= 1, "choose at least 1")
+        self._check(positive, lambda value: value > 0, "choose a positive number")
+        self._check(bounds, lambda value: value[0] < value[1], "the first must be below the second")
+        self._check(("embedding_init_std",), lambda value: value >= 0, "choose at least 0")
+        self._check(("z_period",), lambda value: value is None or value >= 1, "choose None or at least 1")
+        self._check(
+            ("inference_channels",), lambda value: value != (), "choose None or at least one entry of the state"
+        )
+
+    def _check(self, names: tuple[str, ...], valid: Callable[[Any], bool], choice: str) -> None:
+        for name in names:
+            if not valid(value := getattr(self, name)):
+                raise ValueError(f"{name}={value!r} is not valid; {choice}")
 
 
 def make_config(settings: dict[str, Any]) -> SkillConfig:
