@@ -83,13 +83,17 @@ ARM: dict[str, Any] = {
     "target_period": 20,
     "bf16": True,
     "compile": True,
-    "embedding_log_std": (-2.0, 0.0),
-    "embedding_init_std": 2.0,
     "policy_log_std": (-1.4, -0.2),
+    "embedding_entropy_coef": 0.03,
+    "inference_coef": 0.003,
+    "policy_entropy_coef": 0.003,
+}
+# What L-wall has of its own: more spread of z, which is to show in the block's position.
+VERSATILE: dict[str, Any] = {
+    "embedding_log_std": (-2.0, 0.0),
     "embedding_entropy_coef": 1.0,
     "inference_coef": 0.03,
-    "inference_channels": (14, 15, 16),  # the block's position: z is to show in what happens to it
-    "policy_entropy_coef": 0.003,
+    "inference_channels": (14, 15, 16),
 }
 
 
@@ -99,12 +103,13 @@ class Family(NamedTuple):
     name: str
     pretrain_steps: int
     transfer_steps: int
+    settings: dict[str, Any]  # of its pre-training, on top of `ARM`
 
 
 FAMILIES = {
-    "springwall": Family("SpringWall", 1_024_000, 512_000),
-    "lwall": Family("LWall", 1_536_000, 1_536_000),
-    "railpush": Family("RailPush", 1_024_000, 512_000),
+    "springwall": Family("SpringWall", 1_024_000, 512_000, {}),
+    "lwall": Family("LWall", 1_536_000, 1_536_000, VERSATILE),
+    "railpush": Family("RailPush", 1_024_000, 512_000, {}),
 }
 # What figure 5 compares with: skills of the same pre-training, but for these settings.
 BASELINES: dict[str, dict[str, Any]] = {"no-inference": {"inference_coef": 0.0}, "task-id": {"embedding": "task_id"}}
@@ -116,9 +121,9 @@ def _arm(name: str, total_timesteps: int, **settings: Any) -> Run:
 
 PRETRAIN = {
     **{
-        f"{family}{suffix}": _arm(f"{name}Pretrain", steps, **settings)
+        f"{family}{suffix}": _arm(f"{name}Pretrain", steps, **own | settings)
         for suffix, settings in [("", {}), *((f"-{method}", settings) for method, settings in BASELINES.items())]
-        for family, (name, steps, _) in FAMILIES.items()
+        for family, (name, steps, _, own) in FAMILIES.items()
     },
     "all": _arm("PretrainAll", 3_072_000, embedding_dim=6),
     "pointmass": _point_mass("Duplicate", 350_000, **GAUSSIAN),
@@ -140,7 +145,7 @@ MAPPING: dict[str, Any] = {
 
 
 def _transfers(family: str) -> dict[str, Run]:
-    name, pretrain_steps, steps = FAMILIES[family]
+    name, pretrain_steps, steps, _ = FAMILIES[family]
     skills = {family: family, **{f"{family}-{m}": f"{family}-{m}" for m in BASELINES}, f"{family}-all": "all"}
     ours = Run(f"SkillEmbed/{name}-v0", steps, MAPPING, learning_rate=1e-3, hold=5)
     return {
