@@ -7,6 +7,7 @@ of 10 steps. SB3's SAC learns the one-task ``LWall`` with 200-200 networks and i
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -41,7 +42,7 @@ def products_of(agent: SkillEmbedding) -> Callable[[], None]:
     critics, actor, inference = policy.critics.weights, policy.actor.weights, policy.inference.weights
     passes = [  # network, rows, whether weights and whether inputs get gradients
         (actor, WINDOWS * (STEPS + 1), False, False),  # the next actions of the targets
-        (critics, 2 * n, False, False),  # the targets
+        (critics, 2 * n - WINDOWS, False, False),  # the targets
         (critics, n, True, False),
         (inference, n, True, False),
         (actor, n, True, True),  # the policy's gradient, through z too
@@ -50,14 +51,18 @@ def products_of(agent: SkillEmbedding) -> Callable[[], None]:
     pairs = []
     for weights, rows, train_weights, train_inputs in passes:
         for i, weight in enumerate(weights):
-            kind = torch.bfloat16 if bf16 and i + 1 < len(weights) else torch.float32
             count, size_in, size_out = weight.shape
-            h, g = (torch.randn(count, rows, size, dtype=kind) for size in (size_in, size_out))
-            w = torch.randn(count, size_in, size_out, dtype=kind)
-            pairs.append((h, w))
+            last = i + 1 == len(weights)  # in float32, and its few columns as rows, as in `Perceptrons`
+            h, w, g = (torch.randn(count, *size) for size in ((rows, size_in), (size_in, size_out), (rows, size_out)))
+            if last:
+                pairs.append((w.transpose(1, 2), h.transpose(1, 2)))
+            if bf16:
+                h, w, g = h.bfloat16(), w.bfloat16(), g.bfloat16()
+            if not last:
+                pairs.append((h, w))
             if train_weights:
-                pairs.append((h.transpose(1, 2), g))
-            if train_inputs or (train_weights and i):
+                pairs.append((g.transpose(1, 2), h) if last else (h.transpose(1, 2), g))
+            if (train_inputs or (train_weights and i)) and size_out > 1:
                 pairs.append((g, w.transpose(1, 2)))
 
     def run() -> None:
@@ -67,11 +72,11 @@ def products_of(agent: SkillEmbedding) -> Callable[[], None]:
     return run
 
 
-def make_agent(bf16: bool) -> SkillEmbedding:
+def make_agent(bf16: bool, compiled: bool = False) -> SkillEmbedding:
     """An agent with replay to learn from."""
     env = make_skill_vec_env("SkillEmbed/LWallPretrain-v0", 64, seed=0, num_threads=1)
     agent = SkillEmbedding(
-        "MultiInputPolicy", env, seed=0, device="cpu", gradient_steps=0, learning_starts=0, bf16=bf16
+        "MultiInputPolicy", env, seed=0, device="cpu", gradient_steps=0, learning_starts=0, bf16=bf16, compile=compiled
     )
     return agent.learn(12_800)
 
@@ -90,9 +95,10 @@ def updates(rounds: int) -> dict[str, Any]:
     """Medians over rounds of ratios taken within a round, for each precision and number of threads."""
     sac = make_sac()
     result: dict[str, Any] = {}
-    for bf16 in (False, True):
-        agent = make_agent(bf16)
+    for bf16, compiled in itertools.product((False, True), (False, True)):
+        agent = make_agent(bf16, compiled)
         products = products_of(agent)
+        name = ("bfloat16" if bf16 else "float32") + ", compiled" * compiled
         for threads in (1, 2):
             torch.set_num_threads(threads)
             times = []
@@ -100,7 +106,7 @@ def updates(rounds: int) -> dict[str, Any]:
                 update = milliseconds(lambda: agent.train(1, WINDOWS))  # noqa: B023
                 times.append((update, milliseconds(products), milliseconds(lambda: sac.train(1, SAC_BATCH))))
             update_ms, products_ms, sac_ms = np.array(times[1:]).T  # the first round warms up
-            result[f"{'bfloat16' if bf16 else 'float32'}, {threads} thread{'s' * (threads > 1)}"] = {
+            result[f"{name}, {threads} thread{'s' * (threads > 1)}"] = {
                 "update_ms": round(float(np.median(update_ms)), 2),
                 "products_ms": round(float(np.median(products_ms)), 2),
                 "sac_update_ms": round(float(np.median(sac_ms)), 2),

@@ -275,7 +275,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         for _ in range(gradient_steps):
             batch = self._sample(batch_size)
             loss, terms = self._compiled(batch, self._draws(batch)) if self._compiled else self.losses(batch)
-            policy.optimizer.zero_grad(set_to_none=True)
+            for parameter in policy.trained_parameters:
+                parameter.grad = None
             loss.backward()
             terms["train/grad_norm"] = clip_gradients(policy, loss, terms, config.max_grad_norm)
             policy.optimizer.step()
@@ -349,11 +350,12 @@ class SkillEmbedding(OffPolicyAlgorithm):
             embedding_ratio = policy.family.log_prob(policy.embedding(batch.task), batch.latent) - batch.latent_log_prob
         trace_t = trace_coefficients(log_prob_t, batch.log_prob, config.retrace_lambda, embedding_ratio) * batch.mask
 
-        steps = (batch.observation[:, :-1], batch.observation[:, 1:])
-        states, actions = torch.stack(steps), torch.stack((batch.action, action_tp1))  # (2, B, L, .)
-        pair = (2, *task.shape)
-        values = policy.value(states, actions, code.expand(2, *code.shape), task.expand(pair), target=True, frozen=True)
-        q_t, v_tp1 = values.amin(0)
+        # Q(s_t, a_t) of the first step, which cancels out of its target, is left out.
+        states = torch.cat((batch.observation[:, 1:-1], batch.observation[:, 1:]), dim=1)  # (B, 2 L - 1, S)
+        actions = torch.cat((batch.action[:, 1:], action_tp1), dim=1)
+        codes, tasks = (torch.cat((x[:, 1:], x), dim=1) for x in (code, task))
+        values = policy.value(states, actions, codes, tasks, target=True, frozen=True).amin(0)  # (B, 2 L - 1)
+        q_t, v_tp1 = torch.nn.functional.pad(values, (1, 0)).chunk(2, dim=1)
         targets = retrace_targets(q_t, v_tp1, reward_t, self.gamma * batch.discount, trace_t)
         return targets, {
             "reward/task": batch.reward,

@@ -11,6 +11,7 @@ from stable_baselines3.common.logger import configure
 
 from skill_agent import SkillConfig, SkillEmbedding, make_skill_vec_env
 from skill_agent.evaluate import rollout
+from skill_agent.losses import gaussian_sample, retrace_targets
 from skill_agent.policy import SkillState
 
 TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
@@ -314,3 +315,26 @@ def test_compiled_losses_are_the_same_and_compiled_once():
     torch.testing.assert_close(*(torch.autograd.grad(value, parameters) for value in (loss, plain_loss)))
     with torch._dynamo.config.patch(error_on_recompile=True):
         agent.train(3, 16)
+
+
+def test_targets_are_those_of_all_values():
+    agent = make_agent(retrace_lambda=0.9).learn(1_000)
+    batch = sample(agent)
+    draws, log_q = agent._draws(batch), torch.randn_like(batch.reward)
+    steps = batch.mask.shape[1]
+    task = agent._task_codes[batch.task][:, None].expand(-1, steps, -1)
+    code = agent.policy.family.code(batch.latent)[:, None].expand(-1, steps, -1)
+    targets, terms = agent._critic_targets(batch, task, code, log_q, draws.next_action)
+
+    def value(state, action):
+        return agent.policy.value(state, action, code, task, target=True, frozen=True).amin(0)
+
+    before, after = batch.observation[:, :-1], batch.observation[:, 1:]
+    next_action = gaussian_sample(*agent.policy.action_distribution(after, code), draws.next_action)
+    reward = sum(terms[f"reward/{name}"] for name in ("task", "inference", "policy_entropy"))
+    expected = retrace_targets(
+        value(before, batch.action), value(after, next_action), reward, agent.gamma * batch.discount,
+        terms["retrace/mean_trace"],
+    )  # fmt: skip
+    assert terms["retrace/mean_trace"].mean() > 0.1
+    torch.testing.assert_close(targets, expected, atol=1e-5, rtol=1e-5)
