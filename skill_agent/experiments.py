@@ -109,7 +109,7 @@ class Family(NamedTuple):
 FAMILIES = {
     "springwall": Family("SpringWall", 1_024_000, 512_000, {}),
     "lwall": Family("LWall", 1_536_000, 1_536_000, VERSATILE),
-    "railpush": Family("RailPush", 1_024_000, 512_000, {}),
+    "railpush": Family("RailPush", 1_536_000, 512_000, {}),
 }
 # What figure 5 compares with: skills of the same pre-training, but for these settings.
 BASELINES: dict[str, dict[str, Any]] = {"no-inference": {"inference_coef": 0.0}, "task-id": {"embedding": "task_id"}}
