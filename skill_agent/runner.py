@@ -74,7 +74,7 @@ def skills_of(records: Path, run: Run, seed: int) -> SkillPolicy:
 
 
 def films(
-    records: Path = RECORDS, seed: int = 0, shown: Sequence[int] = (0, 8, 16, 28, 44, 64, 99)
+    records: Path = RECORDS, seed: int = 0, shown: Sequence[int] = (0, 6, 12, 18, 28, 44, 99)
 ) -> dict[str, tuple[list[int], list[NDArray[np.uint8]]]]:
     """What figure 6 shows: steps and frames of one episode of each family's transferred policy that there is.
 
