@@ -125,7 +125,7 @@ PRETRAIN = {
         for family, (name, steps, _, own) in FAMILIES.items()
     },
     "all": _arm("PretrainAll", 3_072_000, embedding_dim=6),
-    "pointmass": _point_mass("Duplicate", 350_000, **GAUSSIAN),
+    "pointmass": _point_mass("Duplicate", 500_000, **TWO_GOALS),
 }
 
 MAPPING: dict[str, Any] = {
@@ -159,7 +159,7 @@ FIGURE4 = {
 }
 FIGURE5 = {variant: run for family in FAMILIES for variant, run in _transfers(family).items()}
 _POINT_MASS_MAPPING = MAPPING | {"bf16": False, "policy_kwargs": {"net_arch": [64, 64]}}
-POINT_MASS_TRANSFER = Run("SkillEmbed/PointMassCorner-v0", 200_000, _POINT_MASS_MAPPING, skills="pointmass", hold=5)
+POINT_MASS_TRANSFER = Run("SkillEmbed/PointMassCorner-v0", 1_000_000, _POINT_MASS_MAPPING, skills="pointmass", hold=2)
 
 EXPERIMENTS = {
     **FIGURES,
