@@ -182,7 +182,7 @@ _METHODS = {
 def fig5(records: Records) -> Figure:
     """Figure 5: return and success against steps on the transfer tasks: interquartile mean, 95 % bootstrap interval."""
     figure = Figure(figsize=(13, 7), layout="constrained")
-    axes = figure.subplots(2, len(FAMILIES), sharex=True)
+    axes = figure.subplots(2, len(FAMILIES), sharex="col")
     for column, (family, about) in enumerate(FAMILIES.items()):
         budget = about.transfer_steps
         grid = np.linspace(0, budget, 21)
@@ -192,7 +192,13 @@ def fig5(records: Records) -> Figure:
             for ax, values in zip(axes[:, column], (returns, successes), strict=True):
                 scores = np.array([np.interp(grid, steps(r), values(r)) for r in found])  # (seeds, points)
                 middle, low, high = statistics.iqm_interval(scores)
-                ax.plot(grid, middle, color=colour, linewidth=2, label=f"{label} ({len(found)} seeds)")
+                ax.plot(
+                    grid,
+                    middle,
+                    color=colour,
+                    linewidth=2,
+                    label=f"{label} ({len(found)} seed{'s' * (len(found) > 1)})",
+                )
                 ax.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
         axes[0, column].set(title=about.name, ylim=(-2, None))
         axes[1, column].set(xlabel="environment steps", ylim=(-0.02, 1.02))
