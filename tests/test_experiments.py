@@ -413,7 +413,7 @@ def test_unknown_options_and_ids_are_errors_without_traceback(tmp_path):
 def test_plots_draw_every_variant(tiny_records):
     for figure in FIGURES:
         records = runner.load_records(tiny_records, figure)
-        for draw in (plots.FIGURES[figure], plots.success_curves):
+        for draw in (plots.FIGURES[figure], plots.pretrain):
             drawn = draw(records)
             assert drawn.axes and all(ax.lines for ax in drawn.axes)
     assert plots.FIGURES.keys() == EXPERIMENTS.keys()
