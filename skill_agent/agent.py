@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -147,7 +148,11 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
             )
         self._task_codes = torch.eye(n_tasks, device=self.device)
-        self._compiled = torch.compile(self.losses, dynamic=False, options=_COMPILER) if self.config.compile else None
+        self._warm = torch.ones((), device=self.device)  # share of a1 and a2 that is in force
+        self._losses, self._behaviour = self.losses, self.behaviour
+        if self.config.compile:
+            self._losses = torch.compile(self.losses, dynamic=False, options=_COMPILER)
+            self._behaviour = torch.compile(self.behaviour, dynamic=False, options=_COMPILER)
         self._convert_train_freq()
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -167,7 +172,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_generator", "_task_codes", "_compiled"]
+        return [*super()._excluded_save_params(), "_generator", "_task_codes", "_warm", "_losses", "_behaviour"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -240,20 +245,26 @@ class SkillEmbedding(OffPolicyAlgorithm):
             features, task = policy.split(policy.obs_to_tensor(self._last_obs)[0])
             self._skill = policy.next_state(task, self._skill, self._episode_start, generator, False)
             latent = torch.as_tensor(self._skill.latent, device=self.device)
-            mean, log_std = policy.action_distribution(features, policy.family.code(latent))
-            action = gaussian_sample(mean, log_std, generator)
+            noise = torch.randn(len(task), math.prod(self.action_space.shape), generator=generator, device=self.device)
+            action, log_prob = self._behaviour(features, latent, noise)
             latent_log_prob = torch.zeros(len(task))
             if self.config.trace_embedding_ratio:
                 latent_log_prob = policy.family.log_prob(policy.embedding(task), latent)
             step = BehaviourStep(
                 action=action.numpy(force=True),
-                log_prob=gaussian_log_prob(action, mean, log_std).numpy(force=True),
+                log_prob=log_prob.numpy(force=True),
                 latent=self._skill.latent,
                 latent_log_prob=latent_log_prob.numpy(force=True),
                 task=task.numpy(force=True),
                 age=self._skill.age,
             )
         return policy.env_action(action), step
+
+    def behaviour(self, state: Tensor, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions (n, A) and their log-probabilities (n,), for states (n, S), latents (n, Z) and N(0, 1) noise (n, A)."""
+        mean, log_std = self.policy.action_distribution(state, self.policy.family.code(latent))
+        action = gaussian_sample(mean, log_std, noise)
+        return action, gaussian_log_prob(action, mean, log_std)
 
     def _store_transition(
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
@@ -270,11 +281,14 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, config = self.policy, self.config
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
+        if config.versatility_warmup:
+            progress = (1.0 - self._current_progress_remaining) / config.versatility_warmup
+            self._warm.fill_(min(1.0, progress**2))
         if config.normalize_observations and self._n_updates == 0:
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
         for _ in range(gradient_steps):
             batch = self._sample(batch_size)
-            loss, terms = self._compiled(batch, self._draws(batch)) if self._compiled else self.losses(batch)
+            loss, terms = self._losses(batch, self._draws(batch))
             for parameter in policy.trained_parameters:
                 parameter.grad = None
             loss.backward()
@@ -342,9 +356,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
 
         # The constant makes ignorance worth 0: it moves no optimum, and spares the critic learning it.
         clipped_log_q = (log_q + policy.family.max_entropy).clamp(-config.inference_clip, config.inference_clip)
-        reward_t = augmented_reward(
-            batch.reward, clipped_log_q, entropy_t, config.inference_coef, config.policy_entropy_coef
-        )
+        inference_coef = config.inference_coef * self._warm
+        reward_t = augmented_reward(batch.reward, clipped_log_q, entropy_t, inference_coef, config.policy_entropy_coef)
         embedding_ratio = None
         if config.trace_embedding_ratio:
             embedding_ratio = policy.family.log_prob(policy.embedding(batch.task), batch.latent) - batch.latent_log_prob
@@ -359,7 +372,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         targets = retrace_targets(q_t, v_tp1, reward_t, self.gamma * batch.discount, trace_t)
         return targets, {
             "reward/task": batch.reward,
-            "reward/inference": config.inference_coef * clipped_log_q,
+            "reward/inference": inference_coef * clipped_log_q,
             "reward/policy_entropy": config.policy_entropy_coef * entropy_t,
             "retrace/mean_trace": trace_t,
             "retrace/mean_target": targets,
@@ -392,7 +405,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         embedding_entropy = policy.family.entropy(
             policy.embedding(torch.arange(policy.n_tasks, device=self.device))
         ).mean()
-        loss = -value - config.policy_entropy_coef * policy_entropy - config.embedding_entropy_coef * embedding_entropy
+        embedding_coef = config.embedding_entropy_coef * self._warm
+        loss = -value - config.policy_entropy_coef * policy_entropy - embedding_coef * embedding_entropy
         saturation = raw_mean.square().mean()
         return loss + config.saturation_coef * saturation, {
             "policy/value": value,

@@ -23,6 +23,8 @@ class SkillConfig:
         embedding_entropy_coef: a1, weight of the entropy of p(z|t).
         inference_coef: a2, weight of log q(z|a, s^H) in the reward; 0 trains q in isolation.
         policy_entropy_coef: a3, weight of the entropy of pi(a|s,z) in the reward.
+        versatility_warmup: share of the training over which a1 and a2 grow, by the square of the progress, from 0 to
+            their values, so that each task is learned before its skills are drawn out.
         embedding_log_std: bounds of the embedding's log standard deviation (Gaussian).
         embedding_init_std: spread of the tasks' means (Gaussian) or logits (Bernoulli) at the start. With 0 all tasks
             begin with the same z, and the policy can't tell them apart until their rewards have drawn them apart.
@@ -57,6 +59,7 @@ class SkillConfig:
     embedding_entropy_coef: float = 0.1
     inference_coef: float = 0.003
     policy_entropy_coef: float = 0.001
+    versatility_warmup: float = 0.0
     embedding_log_std: tuple[float, float] = (-2.5, -0.5)
     embedding_init_std: float = 0.0
     embedding_mean_bound: float = 3.0
@@ -93,6 +96,7 @@ class SkillConfig:
         self._check(positive, lambda value: value > 0, "choose a positive number")
         self._check(bounds, lambda value: value[0] < value[1], "the first must be below the second")
         self._check(("embedding_init_std",), lambda value: value >= 0, "choose at least 0")
+        self._check(("versatility_warmup",), lambda value: 0 <= value <= 1, "choose from 0 to 1")
         self._check(("z_period",), lambda value: value is None or value >= 1, "choose None or at least 1")
         self._check(
             ("inference_channels",), lambda value: value != (), "choose None or at least one entry of the state"

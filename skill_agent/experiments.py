@@ -88,10 +88,12 @@ ARM: dict[str, Any] = {
     "inference_coef": 0.003,
     "policy_entropy_coef": 0.003,
 }
-# What L-wall has of its own: z is to show in the block's position.
+# What L-wall has of its own: z is to show in the block's position, once both tasks are learned.
 VERSATILE: dict[str, Any] = {
-    "embedding_entropy_coef": 0.3,
-    "inference_coef": 0.01,
+    "embedding_entropy_coef": 3.0,
+    "inference_coef": 0.1,
+    "versatility_warmup": 0.75,
+    "embedding_log_std": (-2.0, 0.0),
     "inference_channels": (14, 15, 16),
 }
 
@@ -107,7 +109,7 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "springwall": Family("SpringWall", 1_024_000, 512_000, {}),
-    "lwall": Family("LWall", 1_024_000, 1_024_000, VERSATILE),
+    "lwall": Family("LWall", 1_536_000, 1_024_000, VERSATILE),
     "railpush": Family("RailPush", 1_536_000, 512_000, {}),
 }
 # What figure 5 compares with: skills of the same pre-training, but for these settings.

@@ -56,7 +56,7 @@ def bernoulli_entropy(logits: Tensor) -> Tensor:
 
 
 def augmented_reward(
-    reward_t: Tensor, log_q_t: Tensor, entropy_t: Tensor, inference_coef: float, entropy_coef: float
+    reward_t: Tensor, log_q_t: Tensor, entropy_t: Tensor, inference_coef: float | Tensor, entropy_coef: float
 ) -> Tensor:
     """The reward r-hat of equation 3: r + a2 log q(z|a, s^H) + a3 H[pi(.|s, z)]; all (B, L)."""
     return reward_t + inference_coef * log_q_t + entropy_coef * entropy_t

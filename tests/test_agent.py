@@ -304,17 +304,32 @@ def test_importing_the_learner_does_not_change_the_number_of_threads():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from torch.compile itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiles C++")
-def test_compiled_losses_are_the_same_and_compiled_once():
+def test_what_is_compiled_is_the_same_and_compiled_once():
     agent = make_agent(compile=True, learning_starts=0, gradient_steps=0).learn(400)
     batch = sample(agent)
     draws = agent._draws(batch)
     parameters = agent.policy.trained_parameters
-    (loss, terms), (plain_loss, plain_terms) = agent._compiled(batch, draws), agent.losses(batch, draws)
+    (loss, terms), (plain_loss, plain_terms) = agent._losses(batch, draws), agent.losses(batch, draws)
     torch.testing.assert_close(loss, plain_loss)
     torch.testing.assert_close(terms, plain_terms)
     torch.testing.assert_close(*(torch.autograd.grad(value, parameters) for value in (loss, plain_loss)))
     with torch._dynamo.config.patch(error_on_recompile=True):
         agent.train(3, 16)
+        agent.learn(200, reset_num_timesteps=False)
+    state, latent, noise = batch.observation[:, 0], batch.latent, draws.action[:, 0]
+    torch.testing.assert_close(agent._behaviour(state, latent, noise), agent.behaviour(state, latent, noise))
+
+
+def test_versatility_grows_with_the_square_of_progress():
+    agent = make_agent(versatility_warmup=0.5, inference_coef=0.1)
+    shares = []
+    agent.learn(800, callback=lambda values, _: shares.append((values["self"].num_timesteps, float(agent._warm))) or True)
+    early = [(steps, share) for steps, share in shares if 200 < steps < 400]
+    assert early and shares[-1][1] == 1.0
+    for steps, share in early:
+        assert share == pytest.approx((steps / 400) ** 2, rel=0.3) and share < 1.0
+    with pytest.raises(ValueError, match=r"versatility_warmup=2 is not valid; choose from 0 to 1"):
+        make_agent(versatility_warmup=2)
 
 
 def test_targets_are_those_of_all_values():
