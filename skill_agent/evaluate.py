@@ -142,7 +142,9 @@ def episodes(
     return np.stack(rewards, 1).astype(np.float32), np.stack(successes, 1)
 
 
-def marginal_paths(skills: SkillPolicy, env_id: str, hold: int, draws: int, n: int, seed: int) -> Array:
+def marginal_paths(
+    skills: SkillPolicy, env_id: str, hold: int, draws: int, n: int, seed: int, one_start: bool = False
+) -> Array:
     """Paths of the block (n, draws * hold + 1, 3) [m] in a one-task environment, for z from the marginal over tasks.
 
     Args:
@@ -152,10 +154,11 @@ def marginal_paths(skills: SkillPolicy, env_id: str, hold: int, draws: int, n: i
         draws: tasks and z drawn one after the other, without a reset.
         n: paths, all in one batch.
         seed: seeds start states, z and actions.
+        one_start: begin all paths in the same state, so that z and actions alone part them.
     """
     generator = torch.Generator().manual_seed(seed)
     env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled", max_episode_steps=draws * hold)
-    observation, _ = env.reset(seed=seed)
+    observation, _ = env.reset(seed=[seed] * n if one_start else seed)
     path = [observation[:, BLOCK]]
     for _ in range(draws):
         task = torch.randint(skills.n_tasks, (n,), generator=generator)

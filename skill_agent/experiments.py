@@ -126,7 +126,7 @@ PRETRAIN = {
         for suffix, settings in [("", {}), *((f"-{method}", settings) for method, settings in BASELINES.items())]
         for family, (name, steps, _, own) in FAMILIES.items()
     },
-    "all": _arm("PretrainAll", 3_072_000, embedding_dim=6),
+    "all": _arm("PretrainAll", 3_072_000, **VERSATILE, embedding_dim=6),
     "pointmass": _point_mass("Duplicate", 500_000, **TWO_GOALS),
 }
 

@@ -220,6 +220,9 @@ def transfer(run: Run, seed: int, skills: SkillPolicy, out: Path) -> dict[str, A
 def paths(run: Run, seed: int, skills: SkillPolicy, n: int = 40, kept: int = 8) -> dict[str, Any]:
     """What figure 4 needs: the block's paths for z from the marginal over tasks, redrawn every ``run.hold`` steps.
 
+    All begin in one state. With starts all around the ring, whose coverage is given as well, most of the
+    area is covered by where the block starts.
+
     Args:
         run: the environment, the steps of all paths together, and ``hold``.
         seed: seeds start states, z and actions.
@@ -228,7 +231,9 @@ def paths(run: Run, seed: int, skills: SkillPolicy, n: int = 40, kept: int = 8) 
         kept: paths that are kept.
     """
     draws = run.total_timesteps // (n * run.hold)
-    position = evaluate.marginal_paths(skills, run.env_id, run.hold, draws, n, seed=20_000 + seed)
+    position, ring = (
+        evaluate.marginal_paths(skills, run.env_id, run.hold, draws, n, 20_000 + seed, one) for one in (True, False)
+    )
     return {
         "seed": seed,
         "env_id": run.env_id,
@@ -237,6 +242,7 @@ def paths(run: Run, seed: int, skills: SkillPolicy, n: int = 40, kept: int = 8) 
         "paths": n,
         "draws": draws,
         "coverage": round(evaluate.coverage(position), 4),
+        "coverage_ring": round(evaluate.coverage(ring), 4),
         "lifted": round(float(evaluate.lifted(position).any(1).mean()), 4),
         "position": np.round(position[:kept], 3).tolist(),
     }

@@ -321,13 +321,19 @@ def test_what_is_compiled_is_the_same_and_compiled_once():
 
 
 def test_versatility_grows_with_the_square_of_progress():
-    agent = make_agent(versatility_warmup=0.5, inference_coef=0.1)
-    shares = []
-    agent.learn(800, callback=lambda values, _: shares.append((values["self"].num_timesteps, float(agent._warm))) or True)
-    early = [(steps, share) for steps, share in shares if 200 < steps < 400]
-    assert early and shares[-1][1] == 1.0
-    for steps, share in early:
-        assert share == pytest.approx((steps / 400) ** 2, rel=0.3) and share < 1.0
+    agent = make_agent(versatility_warmup=0.5, inference_coef=0.1, embedding_entropy_coef=2.0).learn(400)
+    agent.lr_schedule = lambda _: 0.0  # one and the same policy
+    batch = sample(agent)
+    draws, terms = agent._draws(batch), []
+    for progress in (0.25, 0.9):
+        agent._current_progress_remaining = 1 - progress
+        agent.train(1, 8)
+        terms.append(agent.losses(batch, draws)[1])
+    early, late = terms
+    torch.testing.assert_close(early["reward/inference"], 0.25 * late["reward/inference"])
+    assert late["reward/inference"].abs().max() > 0
+    entropy = late["embedding/entropy"]
+    torch.testing.assert_close(early["loss/actor"] - late["loss/actor"], 2.0 * 0.75 * entropy, atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match=r"versatility_warmup=2 is not valid; choose from 0 to 1"):
         make_agent(versatility_warmup=2)
 

@@ -256,7 +256,9 @@ def test_figure_4_measures_coverage_of_both_sets_of_skills(tiny_arm):
     records = runner.load_records(tiny_arm, "fig4")
     assert [r["skills"] for r in records["without"]] == ["lwall-no-inference"]
     for record in (*records["with"], *records["without"]):
-        assert np.shape(record["position"]) == (8, 501, 3) and record["coverage"] > 0 and 0 <= record["lifted"] <= 1
+        path = np.array(record["position"])
+        assert path.shape == (8, 501, 3) and (path[:, 0] == path[0, 0]).all() and not (path[:, -1] == path[0, -1]).all()
+        assert 0 < record["coverage"] != record["coverage_ring"] > 0 and 0 <= record["lifted"] <= 1
     plots.save(plots.fig4(records), tiny_arm / "fig4.png")
     assert iio.imread(tiny_arm / "fig4.png").std() > 5
     for record in records["with"]:
@@ -303,6 +305,7 @@ def test_marginal_paths_draw_z_anew_and_only_so_often(monkeypatch):
     assert path.shape == (3, 121, 3)
     changes = [t for t in range(1, 120) if not torch.equal(codes[t], codes[t - 1])]
     assert changes == [40, 80]
+    assert len(np.unique(path[:, 0], axis=0)) == 3
 
 
 def _curve(final, area, steps=1_024_000):
