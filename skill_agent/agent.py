@@ -242,11 +242,11 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, generator = self.policy, self._generator
         assert self._last_obs is not None
         with torch.no_grad():
-            features, task = policy.split(policy.obs_to_tensor(self._last_obs)[0])
+            observation, task = policy.split(policy.obs_to_tensor(self._last_obs)[0])
             self._skill = policy.next_state(task, self._skill, self._episode_start, generator, False)
             latent = torch.as_tensor(self._skill.latent, device=self.device)
             noise = torch.randn(len(task), math.prod(self.action_space.shape), generator=generator, device=self.device)
-            action, log_prob = self._behaviour(features, latent, noise)
+            action, log_prob = self._behaviour(observation, latent, noise)
             latent_log_prob = torch.zeros(len(task))
             if self.config.trace_embedding_ratio:
                 latent_log_prob = policy.family.log_prob(policy.embedding(task), latent)
@@ -260,9 +260,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
             )
         return policy.env_action(action), step
 
-    def behaviour(self, state: Tensor, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions (n, A) and their log-probabilities (n,), for states (n, S), latents (n, Z) and N(0, 1) noise (n, A)."""
-        mean, log_std = self.policy.action_distribution(state, self.policy.family.code(latent))
+    def behaviour(self, observation: Tensor, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions (n, A), log-probabilities (n,) for observations (n, S), latents (n, Z) and N(0, 1) noise (n, A)."""
+        policy = self.policy
+        mean, log_std = policy.action_distribution(policy.features(observation), policy.family.code(latent))
         action = gaussian_sample(mean, log_std, noise)
         return action, gaussian_log_prob(action, mean, log_std)
 

@@ -203,12 +203,10 @@ class SkillPolicy(BasePolicy):
         return self.family.mode(params) if deterministic else self.family.sample(params, generator)
 
     def split(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        """States (n, S) and task indices (n,) of observations."""
+        """Flat observations (n, S) without the task, and task indices (n,)."""
         if isinstance(obs, dict):
-            features = self.features(obs["observation"].float().reshape(-1, self.state_dim))
-            return features, obs["task"].long().reshape(-1)
-        features = self.features(obs.float().reshape(-1, self.state_dim))
-        return features, torch.zeros(len(obs), dtype=torch.long, device=obs.device)
+            return obs["observation"].float().reshape(-1, self.state_dim), obs["task"].long().reshape(-1)
+        return obs.float().reshape(-1, self.state_dim), torch.zeros(len(obs), dtype=torch.long, device=obs.device)
 
     def next_state(
         self,
@@ -261,17 +259,17 @@ class SkillPolicy(BasePolicy):
         if (given := sorted(observation) if isinstance(observation, dict) else []) != keys:
             raise ValueError(f"an observation with keys {given} is not valid; choose {keys or space}")
         obs, batched = self.obs_to_tensor(observation)
-        features, task = self.split(obs)
+        flat, task = self.split(obs)
         if len(task) and not 0 <= int(task.min()) <= int(task.max()) < self.n_tasks:
             raise ValueError(f"task={task.tolist()} is not valid; choose integers from 0 to {self.n_tasks - 1}")
         starts = np.zeros(len(task), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
         sizes = {"task": len(task), "state": len(state[0] if state else task), "episode_start": len(starts)}
-        if set(sizes.values()) != {len(features)}:
-            raise ValueError(f"lengths {sizes} are not valid with {len(features)} observations; choose as many of each")
+        if set(sizes.values()) != {len(flat)}:
+            raise ValueError(f"lengths {sizes} are not valid with {len(flat)} observations; choose as many of each")
         with torch.no_grad():
             skill = self.next_state(task, SkillState(*state) if state else None, starts, None, deterministic)
             code = self.family.code(torch.as_tensor(skill.latent, device=self.device))
-            mean, log_std = self.action_distribution(features, code)
+            mean, log_std = self.action_distribution(self.features(flat), code)
             action = mean if deterministic else gaussian_sample(mean, log_std)
         scaled = self.env_action(action)
         return (scaled if batched else scaled[0]), skill
@@ -285,9 +283,9 @@ class SkillPolicy(BasePolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         """Actions for a freshly drawn z; SB3 calls it only through `predict`, overridden above."""
-        features, task = self.split(observation)
+        flat, task = self.split(observation)
         code = self.family.code(self.draw_latent(task, None, deterministic))
-        mean, log_std = self.action_distribution(features, code)
+        mean, log_std = self.action_distribution(self.features(flat), code)
         return mean if deterministic else gaussian_sample(mean, log_std)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
