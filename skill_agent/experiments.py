@@ -91,7 +91,7 @@ ARM: dict[str, Any] = {
 # What L-wall has of its own: z is to show in the block's position, once both tasks are learned.
 VERSATILE: dict[str, Any] = {
     "embedding_entropy_coef": 3.0,
-    "inference_coef": 0.1,
+    "inference_coef": 0.3,
     "versatility_warmup": 0.75,
     "embedding_log_std": (-2.0, 0.0),
     "inference_channels": (14, 15, 16),

@@ -19,8 +19,10 @@ Point = tuple[float, float, float]
 
 GRIP_DEPTH = 0.025  # of the finger tips below the block's top at the start [m]
 JOINT_NOISE = 0.03  # half-width of the uniform noise on the arm's start, less what would move the hand [rad]
+ALL_AROUND = (0.0, 2 * np.pi)  # angles on the ring [rad]
+BEHIND_L_WALL = (-np.pi / 12, 7 * np.pi / 12)  # where the wall stands between the block and the centre [rad]
 YAW_NOISE = 0.1  # half-width of the uniform noise on the block's yaw [rad]
-RING_RADIUS = 0.20  # of the ring that Push, Lift and LWall start on: clear of the L-wall all around [m]
+RING_RADIUS = 0.20  # of the ring that Push, Lift and LWall start on: clear of the L-wall [m]
 _NODES = 64  # of the table that start poses are interpolated from
 
 _BLOCK, _BLOCK_VELOCITY = slice(7, 10), slice(7, 10)  # in qpos and qvel
@@ -72,11 +74,13 @@ def _hand_over(centre: Point, radius: float) -> _HandOver:
     return _HandOver(np.repeat(nodes, repeat, axis=0), np.repeat(still, repeat, axis=0))
 
 
-def _start(centre: Point, radius: float, yaw_noise: float) -> Callable[[np.random.Generator], tuple[Float, Float]]:
-    """Starts with the block on a ring around ``centre`` (its own height) and the hand over it."""
+def _start(
+    centre: Point, radius: float, arc: tuple[float, float], yaw_noise: float
+) -> Callable[[np.random.Generator], tuple[Float, Float]]:
+    """Starts with the block on an arc of a ring around ``centre`` (its own height) and the hand over it."""
 
     def start(rng: np.random.Generator) -> tuple[Float, Float]:
-        angle, yaw = rng.uniform(0.0, 2 * np.pi), rng.uniform(-yaw_noise, yaw_noise)
+        angle, yaw = rng.uniform(*arc) % (2 * np.pi), rng.uniform(-yaw_noise, yaw_noise)
         table = _hand_over(centre, radius)
         place, fraction = divmod(angle / (2 * np.pi) * _NODES, 1.0)
         i = int(place)
@@ -90,12 +94,14 @@ def _start(centre: Point, radius: float, yaw_noise: float) -> Callable[[np.rando
     return start
 
 
-def _describe_start(centre: Point, radius: float, yaw_noise: float) -> str:
+def _describe_start(centre: Point, radius: float, arc: tuple[float, float], yaw_noise: float) -> str:
     """What `_start` draws, in words."""
     x, y, z = (f"{value:g}" for value in centre)
     place = f"at ({x}, {y}, {z}) m"
     if radius:
-        place = f"at a uniform angle on a circle of radius {radius:g} m around ({x}, {y}) m, its centre {z} m high"
+        span = "" if arc == ALL_AROUND else f" from {np.degrees(arc[0]):g} to {np.degrees(arc[1]):g} degrees"
+        circle = f"a circle of radius {radius:g} m around ({x}, {y}) m"
+        place = f"at a uniform angle{span} on {circle}, its centre {z} m high"
     yaw = f"its yaw uniform within {yaw_noise:g} rad of 0" if yaw_noise else "its yaw 0"
     return (
         f"Everything is at rest. The block is {place}, {yaw}. The hand is over it, the finger tips {GRIP_DEPTH:g} m "
@@ -138,6 +144,7 @@ def _task(
     *,
     block: Point,
     ring: float = 0.0,
+    arc: tuple[float, float] = ALL_AROUND,
     goal: Point,
     radius: float,
     heights: tuple[float, float],
@@ -145,14 +152,14 @@ def _task(
     light_shaping: float = 0.0,
     after_step: Callable[[Float, Float], Float] | None = None,
 ) -> Task:
-    """A row of the table: ``block`` is the middle of the ring that the block starts on."""
+    """A row of the table: ``block`` is the middle of the ring on whose ``arc`` the block starts."""
     marker = (min(radius, 0.1), 0.001)
     yaw_noise = 0.0 if "rail" in fixtures else YAW_NOISE
     ground = (goal[0], goal[1], max(goal[2], heights[0]) - HALF_BLOCK + 0.002)  # under the lowest block at the goal
     return Task(
         summary=summary,
         compile=lambda: scenes.manipulation(fixtures, block, ground, marker, camera, SPRING_STIFFNESS),
-        start=_start(block, ring, yaw_noise),
+        start=_start(block, ring, arc, yaw_noise),
         observe=_observe,
         position=lambda qpos: qpos[:, _BLOCK],
         observation=OBSERVATION,
@@ -165,7 +172,7 @@ def _task(
         shaping_margin=0.3,
         light_shaping=light_shaping,
         after_step=after_step,
-        start_summary=_describe_start(block, ring, yaw_noise),
+        start_summary=_describe_start(block, ring, arc, yaw_noise),
     )
 
 
@@ -196,9 +203,10 @@ TASKS: dict[str, Task] = {
         block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.30, heights=LIFTED, camera=_OPEN_SIDE,
     ),
     "LWall": _task(
-        "Bring a block around an L-shaped wall to the centre, which the wall surrounds on two sides.",
+        "Bring a block from behind an L-shaped wall to the centre, which the wall surrounds on two sides.",
         ("container", "l_wall"),
-        block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.07, heights=ON_FLOOR, camera=_OPEN_SIDE,
+        block=_FLOOR, ring=RING_RADIUS, arc=BEHIND_L_WALL, goal=_FLOOR, radius=0.07, heights=ON_FLOOR,
+        camera=_OPEN_SIDE,
     ),
     "RailLift": _task(
         "Raise a block on a vertical rail to table height, without the table.",

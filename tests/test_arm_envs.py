@@ -10,6 +10,7 @@ import pytest
 
 import skill_envs
 from skill_envs import TASKS, SkillEnv, SkillVectorEnv, arm
+from skill_envs.scenes import CENTRE
 
 ARM_TASKS = list(arm.TASKS)
 PRETRAIN = "SkillEmbed/PretrainAll-v0"
@@ -94,6 +95,20 @@ def test_a_start_is_at_rest_and_not_a_success(task):
     moved = np.linalg.norm(env.physics.qpos[:, 7:10] - block, axis=1)
     assert moved.max() < 0.02, moved.max()
     assert np.abs(env.physics.qvel[:, :7]).max() < 0.3
+
+
+def test_the_l_wall_stands_between_every_start_and_the_centre():
+    env = SkillVectorEnv(["LWall"], 200)
+    env.reset(seed=0)
+    x, y, _ = (env.physics.qpos[:, 7:10] - CENTRE).T
+    angle = np.degrees(np.arctan2(y, x))
+    assert np.hypot(x, y) == pytest.approx(0.2) and -15 <= angle.min() < -10 and 100 < angle.max() <= 105
+    # Where the straight way crosses the far side (x = 0.095) or the left one (y = 0.095), there is a wall.
+    far, left = 0.095 * y / x, 0.095 * x / y
+    assert (((x > 0.095) & (np.abs(far) < 0.095)) | ((y > 0.095) & (np.abs(left) < 0.095))).all()
+    ring = SkillVectorEnv(["Push"], 200)
+    ring.reset(seed=0)
+    assert np.ptp(np.arctan2(*(ring.physics.qpos[:, 7:9] - CENTRE[:2]).T)) > 6
 
 
 @pytest.mark.parametrize("task", ["Spring", "SpringWall"])
