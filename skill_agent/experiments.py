@@ -56,11 +56,7 @@ BERNOULLI: dict[str, Any] = {
     "embedding_entropy_coef": 50.0,
     "policy_entropy_coef": 0.3,
 }
-FOUR_GAUSSIAN: dict[str, Any] = {
-    "inference_coef": 0.6,
-    "embedding_entropy_coef": 9.0,
-    "policy_entropy_coef": 0.05,
-}
+FOUR_GAUSSIAN: dict[str, Any] = {"inference_coef": 2.0, "embedding_entropy_coef": 50.0, "policy_entropy_coef": 0.3}
 
 FIGURES: dict[str, dict[str, Run]] = {
     "fig2": {
@@ -91,7 +87,7 @@ ARM: dict[str, Any] = {
 # What L-wall has of its own: z is to show in the block's position, once both tasks are learned.
 VERSATILE: dict[str, Any] = {
     "embedding_entropy_coef": 3.0,
-    "inference_coef": 0.3,
+    "inference_coef": 0.1,
     "versatility_warmup": 0.75,
     "embedding_log_std": (-2.0, 0.0),
     "inference_channels": (14, 15, 16),
