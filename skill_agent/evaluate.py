@@ -158,7 +158,7 @@ def marginal_paths(
     """
     generator = torch.Generator().manual_seed(seed)
     env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled", max_episode_steps=draws * hold)
-    observation, _ = env.reset(seed=[seed] * n if one_start else seed)
+    observation, _ = env.reset(seed=[seed] * n if one_start else seed)  # type: ignore[arg-type]
     path = [observation[:, BLOCK]]
     for _ in range(draws):
         task = torch.randint(skills.n_tasks, (n,), generator=generator)

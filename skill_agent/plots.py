@@ -152,7 +152,7 @@ def pretrain(records: Records) -> Figure:
 
 def fig4(records: Records, seed: int = 0) -> Figure:
     """Figure 4, right: paths of the block for z from the marginal, without and with the inference term."""
-    figure = Figure(figsize=(9.6, 5), layout="constrained")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
     for ax, (variant, colour) in zip(
         figure.subplots(1, 2, sharex=True, sharey=True), (("without", "#495057"), ("with", "#e03131")), strict=True
     ):
@@ -164,7 +164,8 @@ def fig4(records: Records, seed: int = 0) -> Figure:
             ax.plot(xyz[above, 0], xyz[above, 1], ".", color="#1971c2", markersize=3)
             ax.plot(*xyz[0, :2], "k.", markersize=3)
         areas = ", ".join(f"{r['coverage'] * 1e4:.0f}" for r in records[variant])
-        ax.set(title=f"{variant} the inference term: {areas} cm² covered, by seed", aspect="equal", xlabel="x [m]")
+        ax.set(aspect="equal", xlabel="x [m]")
+        ax.set_title(f"{variant} the inference term: {areas} cm² by seed", fontsize=10)
     figure.axes[0].set(ylabel="y [m]")
     figure.suptitle(f"the block's paths, z redrawn every {record['hold']} steps (seed {record['seed']}); blue: lifted")
     return figure

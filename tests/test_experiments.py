@@ -309,18 +309,25 @@ def test_marginal_paths_draw_z_anew_and_only_so_often(monkeypatch):
 
 
 def _curve(final, area, steps=1_024_000):
-    curve = [{"steps": s, "success": [v], "return": 0.0} for s, v in ((0, area), (steps // 2, area), (steps, final))]
-    return {"total_timesteps": steps, "train_seconds": 60, "final": {"success": [final]}, "curve": curve}
+    points = ((0, area), (steps // 2, area), (steps, final))
+    curve = [{"steps": s, "success": [v], "return": 50 * v} for s, v in points]
+    return {
+        "total_timesteps": steps, "train_seconds": 60, "final": {"success": [final], "return": 60 * final},
+        "curve": curve,
+    }  # fmt: skip
 
 
 def test_claims_of_figure_5_compare_at_the_same_budget():
     long = _curve(0.9, 0.3, 2_048_000)
     records = {"lwall": [_curve(0.85, 0.5), _curve(0.8, 0.5), _curve(0.9, 0.5)], "lwall-scratch": [long]}
-    ours, scratch = results.fig5_claims(records)
+    ours, returns, scratch = results.fig5_claims(records)
     assert ours.holds and scratch.holds  # 0.3 after 1,024,000 steps
+    assert returns.holds and returns.measured == "51.0, 48.0, 54.0 against 15.0"
     assert "against 0.30" in scratch.measured and scratch.measured.endswith("as well 0.90")
     records["lwall-all"] = [_curve(0.1, 0.1), _curve(0.8, 0.1)]
-    assert [claim.holds for claim in results.fig5_claims(records)] == [True, False, True]
+    assert [claim.holds for claim in results.fig5_claims(records)] == [True, False, False, True, True]
+    records["lwall-all"][1]["final"]["return"] = 47.9  # though success is as high
+    assert [claim.holds for claim in results.fig5_claims(records)] == [True, True, False, True, True]
     records["lwall"][1] = _curve(0.79, 0.5)
     assert not results.fig5_claims(records)[0].holds
     early = {"springwall": [_curve(1.0, 0.9, 512_000)], "springwall-no-inference": [_curve(1.0, 0.8, 512_000)]}
