@@ -56,7 +56,12 @@ BERNOULLI: dict[str, Any] = {
     "embedding_entropy_coef": 50.0,
     "policy_entropy_coef": 0.3,
 }
-FOUR_GAUSSIAN: dict[str, Any] = {"inference_coef": 2.0, "embedding_entropy_coef": 50.0, "policy_entropy_coef": 0.3}
+FOUR_GAUSSIAN: dict[str, Any] = {
+    "embedding_dim": 2,
+    "inference_coef": 0.5,
+    "embedding_entropy_coef": 7.5,
+    "policy_entropy_coef": 0.05,
+}
 
 FIGURES: dict[str, dict[str, Run]] = {
     "fig2": {
