@@ -57,9 +57,9 @@ BERNOULLI: dict[str, Any] = {
     "policy_entropy_coef": 0.3,
 }
 FOUR_GAUSSIAN: dict[str, Any] = {
-    "embedding_dim": 2,
-    "inference_coef": 0.5,
-    "embedding_entropy_coef": 7.5,
+    "z_gain": 5.0,
+    "inference_coef": 0.6,
+    "embedding_entropy_coef": 9.0,
     "policy_entropy_coef": 0.05,
 }
 
