@@ -57,7 +57,6 @@ BERNOULLI: dict[str, Any] = {
     "policy_entropy_coef": 0.3,
 }
 FOUR_GAUSSIAN: dict[str, Any] = {
-    "z_gain": 5.0,
     "inference_coef": 0.6,
     "embedding_entropy_coef": 9.0,
     "policy_entropy_coef": 0.05,
