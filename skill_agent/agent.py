@@ -149,10 +149,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
             )
         self._task_codes = torch.eye(n_tasks, device=self.device)
         self._warm = torch.ones((), device=self.device)  # share of a1 and a2 that is in force
-        self._losses, self._behaviour = self.losses, self.behaviour
+        self._compiled: dict[str, Callable[..., Any]] = {}
         if self.config.compile:
-            self._losses = torch.compile(self.losses, dynamic=False, options=_COMPILER)
-            self._behaviour = torch.compile(self.behaviour, dynamic=False, options=_COMPILER)
+            for method in (self.losses, self.behaviour):
+                self._compiled[method.__name__] = torch.compile(method, dynamic=False, options=_COMPILER)
         self._convert_train_freq()
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -172,7 +172,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_generator", "_task_codes", "_warm", "_losses", "_behaviour"]
+        return [*super()._excluded_save_params(), "_generator", "_task_codes", "_warm", "_compiled"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -246,7 +246,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self._skill = policy.next_state(task, self._skill, self._episode_start, generator, False)
             latent = torch.as_tensor(self._skill.latent, device=self.device)
             noise = torch.randn(len(task), math.prod(self.action_space.shape), generator=generator, device=self.device)
-            action, log_prob = self._behaviour(observation, latent, noise)
+            action, log_prob = self._compiled.get("behaviour", self.behaviour)(observation, latent, noise)
             latent_log_prob = torch.zeros(len(task))
             if self.config.trace_embedding_ratio:
                 latent_log_prob = policy.family.log_prob(policy.embedding(task), latent)
@@ -287,9 +287,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self._warm.fill_(min(1.0, progress**2))
         if config.normalize_observations and self._n_updates == 0:
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
+        losses = self._compiled.get("losses", self.losses)
         for _ in range(gradient_steps):
             batch = self._sample(batch_size)
-            loss, terms = self._losses(batch, self._draws(batch))
+            loss, terms = losses(batch, self._draws(batch))
             for parameter in policy.trained_parameters:
                 parameter.grad = None
             loss.backward()

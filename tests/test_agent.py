@@ -309,7 +309,7 @@ def test_what_is_compiled_is_the_same_and_compiled_once():
     batch = sample(agent)
     draws = agent._draws(batch)
     parameters = agent.policy.trained_parameters
-    (loss, terms), (plain_loss, plain_terms) = agent._losses(batch, draws), agent.losses(batch, draws)
+    (loss, terms), (plain_loss, plain_terms) = agent._compiled["losses"](batch, draws), agent.losses(batch, draws)
     torch.testing.assert_close(loss, plain_loss)
     torch.testing.assert_close(terms, plain_terms)
     torch.testing.assert_close(*(torch.autograd.grad(value, parameters) for value in (loss, plain_loss)))
@@ -317,7 +317,9 @@ def test_what_is_compiled_is_the_same_and_compiled_once():
         agent.train(3, 16)
         agent.learn(200, reset_num_timesteps=False)
     state, latent, noise = batch.observation[:, 0], batch.latent, draws.action[:, 0]
-    torch.testing.assert_close(agent._behaviour(state, latent, noise), agent.behaviour(state, latent, noise))
+    torch.testing.assert_close(
+        agent._compiled["behaviour"](state, latent, noise), agent.behaviour(state, latent, noise)
+    )
 
 
 def test_versatility_grows_with_the_square_of_progress():
