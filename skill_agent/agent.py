@@ -148,7 +148,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
             )
         self._task_codes = torch.eye(n_tasks, device=self.device)
-        self._warm = torch.ones((), device=self.device)  # share of a1 and a2 that is in force
+        self._warm = torch.ones(
+            (), device=self.device
+        )  # share of a1 and a2 in force; compiled code sees a tensor change
         self._compiled: dict[str, Callable[..., Any]] = {}
         if self.config.compile:
             for method in (self.losses, self.behaviour):
@@ -319,7 +321,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         latent = self.policy.family.noise((windows, steps), generator)
         return Draws(next_action, latent, torch.randn(windows, steps, size, generator=generator, device=device))
 
-    def losses(self, batch: TrajectoryBatch, draws: Draws | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, batch: TrajectoryBatch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of all losses on one batch, and every term by its logged name: scalars, or (B, L) for their mean.
 
         Critic (equation 5), policy and embedding (6) and inference network (7) have disjoint
@@ -327,10 +329,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
 
         Args:
             batch: windows from replay.
-            draws: random numbers; drawn here if None.
+            draws: random numbers.
         """
-        if draws is None:
-            draws = self._draws(batch)
         state_t = batch.observation[:, :-1]  # (B, L, S)
         task = self._task_codes[batch.task][:, None].expand(-1, state_t.shape[1], -1)  # (B, L, T)
         code = self.policy.family.code(batch.latent)[:, None].expand(-1, state_t.shape[1], -1)  # (B, L, Z)

@@ -232,9 +232,9 @@ def video(args: Record) -> None:
 
 def report(args: Report) -> None:
     """Draw and write."""
-    from skill_agent import results
+    from skill_agent.report import write_report
 
-    for path in results.report(args.records, args.readme, args.figures):
+    for path in write_report(args.records, args.readme, args.figures):
         print(path)
 
 

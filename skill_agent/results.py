@@ -1,20 +1,17 @@
-"""The claims of the results section, computed from records and written into the README."""
+"""The claims of the README's results, computed from records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import bootstrap
 
 from skill_agent import plots
-from skill_agent.experiments import BASELINES, EXPERIMENTS, FAMILIES, FIGURES
-from skill_agent.runner import RECORDS, load_records, read_json
+from skill_agent.experiments import BASELINES, EXPERIMENTS, FAMILIES
 from skill_envs import ENVIRONMENTS
 
-BENCHMARK, LEARNER, KILLS = (Path(f"benchmarks/{name}.json") for name in ("envs", "learner", "kills"))
 Records = dict[str, list[dict[str, Any]]]
 
 
@@ -185,7 +182,7 @@ def fig5_claims(records: Records) -> list[Claim]:
 def _comparisons(family: str, name: str, method: str, ours: list[Any], baseline: list[Any]) -> list[Claim]:
     """Ours against a baseline: at the end on L-wall, in every seed pairing; by the mean, and early, on the others."""
     budget = EXPERIMENTS["fig5"][family].total_timesteps
-    a, b = ([success_at(r, budget) for r in found] for found in (ours, baseline))
+    a, b = ([value_at(r, budget, "success") for r in found] for found in (ours, baseline))
     early = [[early_area(r, budget) for r in found] for found in (ours, baseline)]
     measured = f"{_each(a)} against {_each(b)}; "
     measured += f"mean over the first third {np.mean(early[0]):.2f} against {np.mean(early[1]):.2f}"
@@ -196,7 +193,7 @@ def _comparisons(family: str, name: str, method: str, ours: list[Any], baseline:
         holds = bool(np.mean(a) > np.mean(b) or np.mean(early[0]) > np.mean(early[1]))
         return [Claim(claim.format("success"), "higher at the end, or over the first third", measured, holds)]
     bar = "higher in every pairing of seeds"
-    c, d = ([return_at(r, budget) for r in found] for found in (ours, baseline))
+    c, d = ([value_at(r, budget, "return") for r in found] for found in (ours, baseline))
     returns = " against ".join(", ".join(f"{value:.1f}" for value in values) for values in (c, d))
     return [
         Claim(claim.format("return, as in the paper's figure"), bar, returns, min(c) > max(d)),
@@ -209,18 +206,11 @@ def final_success(record: dict[str, Any]) -> float:
     return float(min(record["final"]["success"]))
 
 
-def success_at(record: dict[str, Any], budget: int) -> float:
-    """Success after ``budget`` steps: of the final policy where training ended there, else by the curve."""
+def value_at(record: dict[str, Any], budget: int, key: str) -> float:
+    """Success or return (``key``) after ``budget`` steps: final if training ended there, else by the curve."""
     if record["total_timesteps"] < 1.05 * budget:
-        return final_success(record)
-    return float(np.interp(budget, plots.steps(record), plots.successes(record)))
-
-
-def return_at(record: dict[str, Any], budget: int) -> float:
-    """Return after ``budget`` steps; see `success_at`."""
-    if record["total_timesteps"] < 1.05 * budget:
-        return float(record["final"]["return"])
-    return float(np.interp(budget, plots.steps(record), plots.returns(record)))
+        return float(np.min(record["final"][key]))
+    return float(np.interp(budget, plots.steps(record), [np.min(point[key]) for point in record["curve"]]))
 
 
 def early_area(record: dict[str, Any], budget: int) -> float:
@@ -245,110 +235,3 @@ CLAIMS = {
     "fig4": fig4_claims,
     "fig5": fig5_claims,
 }
-
-
-def table(records: Path = RECORDS) -> str:
-    """The results table in Markdown."""
-    lines = ["| claim | bar | measured | holds |", "|---|---|---|---|"]
-    for figure, claims in CLAIMS.items():
-        for row in claims(load_records(records, figure)):
-            lines.append(f"| {row.claim} | {row.bar} | {row.measured} | {'yes' if row.holds else '**no**'} |")
-    return "\n".join(lines)
-
-
-def benchmark_table(path: Path = BENCHMARK) -> str:
-    """The benchmark's figures in Markdown, from the file that ``benchmarks/envs.py`` wrote."""
-    b = read_json(path)
-    rows = [
-        (
-            "`make_vec(id, 64)` over the best of Gymnasium Async, Sync and SB3 Subproc, Dummy",
-            b["over_best_alternative"],
-            4,
-        ),
-        ("`make_vec(id, 64)` on one thread over a bare `mj_step` loop", b["over_bare_loop"], 0.85),
-        ("two threads over one", b["two_threads_over_one"], 1.7),
-    ]
-    lines = ["| figure | measured | bar |", "|---|---|---|"]
-    lines += [f"| {name} | {value} | at least {bar} |" for name, value, bar in rows]
-    lines += [
-        f"| time outside the physics, 64 environments | {b['outside_physics_share']:.1%} | below 10 % |",
-        f"| resident memory of 1,024 environments | {b['gigabytes_of_1024']} GB | below 1.5 GB |",
-        "| observations of 1,000 steps on 1, 2 and 4 threads | "
-        + ("identical" if b["identical_at_any_thread_count"] else "**differ**")
-        + " | identical |",
-    ]
-    speed = b["steps_per_second"]
-    fastest = max(speed["batched_one_thread"], speed["batched_two_threads"])
-    return "\n".join(lines) + f"\n\n`{b['id']}` on {b['cpus']} CPUs: {fastest:,} control steps per second."
-
-
-def learner_table(path: Path = LEARNER, kills: Path = KILLS) -> str:
-    """The learner's figures in Markdown, from the files that ``benchmarks/learner.py`` and ``kills.py`` wrote."""
-    b, k = read_json(path), read_json(kills)
-    runs = {name: value for name, value in b.items() if "thread" in name}
-    lines = ["| figure | bar | " + " | ".join(runs) + " |", "|---|---|" + "---|" * len(runs)]
-    for key, what, bar in (
-        ("over_products", "time of an update over that of its matrix products alone", "at most 1.5"),
-        ("transitions_over_sac", "transitions trained per second over SB3's SAC", "at least 2.5"),
-        ("update_ms", "an update [ms]", ""),
-    ):
-        lines.append(f"| {what} | {bar} | " + " | ".join(str(run[key]) for run in runs.values()) + " |")
-    collection = b["collection"]["over_physics"]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "| figure | bar | measured |",
-            "|---|---|---|",
-            f"| collection over its physics alone, 64 environments, one thread | at most 1.25 | {collection} |",
-            f"| resident memory of a training with 1e5 steps of replay | below 1 GB | {b['gigabytes']} GB |",
-            f"| most steps lost by one of {k['kills']} kills of a training, {k['during_saving']} while it saved "
-            f"| one interval, {k['interval_steps']} | {k['most_steps_lost']} |",
-        ]
-    )
-
-
-def fill(text: str, name: str, content: str) -> str:
-    """Put ``content`` between the markers ``<!-- name -->`` and ``<!-- /name -->`` of ``text``.
-
-    Raises:
-        ValueError: the text lacks the markers.
-    """
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    if start not in text or end not in text:
-        raise ValueError(f"the README lacks the markers {start} and {end}")
-    return f"{text.split(start)[0]}{start}\n{content}\n{end}{text.split(end)[1]}"
-
-
-def report(
-    records: Path = RECORDS,
-    readme: Path = Path("README.md"),
-    figures: Path = Path("docs/figures"),
-    benchmarks: Path = BENCHMARK.parent,
-) -> list[Path]:
-    """Draw every figure from its records and write results and benchmark into the README.
-
-    Returns:
-        The files written.
-
-    Raises:
-        FileNotFoundError: records of a figure, or the benchmark's file, are missing.
-        ValueError: the README lacks the markers between which the tables go.
-    """
-    for figure in FIGURES:  # the other experiments are long, and may be there in part
-        if missing := [v for v, found in load_records(records, figure).items() if not found]:
-            raise FileNotFoundError(
-                f"no records of {missing} in {records / figure}; run: skill-embed reproduce {figure}"
-            )
-    text = fill(readme.read_text(encoding="utf-8"), "results", table(records))
-    text = fill(text, "benchmark", benchmark_table(benchmarks / BENCHMARK.name))
-    text = fill(text, "learner", learner_table(benchmarks / LEARNER.name, benchmarks / KILLS.name))
-    written = [readme]
-    for figure, draw in plots.FIGURES.items():
-        found = load_records(records, figure)
-        if all(found.values()) if figure == "fig4" else any(found.values()):
-            path = figures / f"{figure}.png"
-            plots.save(draw(found), path)
-            written.append(path)
-    readme.write_text(text, encoding="utf-8")
-    return written

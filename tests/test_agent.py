@@ -79,7 +79,7 @@ def embedding_gradient(agent, batch, **changes):
     agent.config = agent.policy.config = SkillConfig(**{**vars(agent.config), **changes})
     agent._generator.manual_seed(0)
     agent.policy.zero_grad()
-    loss, terms = agent.losses(batch)
+    loss, terms = agent.losses(batch, agent._draws(batch))
     loss.backward()
     return terms, {name: p.grad.clone() for name, p in agent.policy.named_parameters() if p.grad is not None}
 

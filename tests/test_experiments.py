@@ -19,6 +19,7 @@ from skill_agent import (
     load_policy,
     load_skills,
     plots,
+    report,
     results,
     runner,
     statistics,
@@ -135,7 +136,7 @@ def test_figures_and_table_come_from_records_alone(tiny_records, tmp_path):
         f"<!-- {name} -->\nstale words\n<!-- /{name} -->\n" for name in ("results", "benchmark", "learner")
     )
     readme.write_text(f"before\n{sections}after\n", encoding="utf-8")
-    written = results.report(tiny_records, readme, tmp_path / "figures", ROOT / "benchmarks")
+    written = report.write_report(tiny_records, readme, tmp_path / "figures", ROOT / "benchmarks")
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "stale words" not in text
     assert text.count("\n|") >= 7 and "of 2 seeds" in text
@@ -349,10 +350,10 @@ def test_iqm_is_that_of_rliable_and_its_interval_holds_it():
 
 def test_the_readme_has_the_tables_of_the_records():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    filled = results.fill(text, "results", results.table(ROOT / "records"))
-    filled = results.fill(filled, "benchmark", results.benchmark_table(ROOT / "benchmarks/envs.json"))
+    filled = report.fill(text, "results", report.results_table(ROOT / "records"))
+    filled = report.fill(filled, "benchmark", report.benchmark_table(ROOT / "benchmarks/envs.json"))
     benchmarks = (ROOT / "benchmarks/learner.json", ROOT / "benchmarks/kills.json")
-    assert text == results.fill(filled, "learner", results.learner_table(*benchmarks))
+    assert text == report.fill(filled, "learner", report.learner_table(*benchmarks))
 
 
 # Command line --------------------------------------------------------------------------------------

@@ -1,0 +1,119 @@
+"""The README's tables and figures, made from records and from what the benchmarks wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skill_agent import plots
+from skill_agent.experiments import FIGURES
+from skill_agent.results import CLAIMS
+from skill_agent.runner import RECORDS, load_records, read_json
+
+BENCHMARK, LEARNER, KILLS = (Path(f"benchmarks/{name}.json") for name in ("envs", "learner", "kills"))
+
+
+def results_table(records: Path = RECORDS) -> str:
+    """The results table in Markdown."""
+    lines = ["| claim | bar | measured | holds |", "|---|---|---|---|"]
+    for figure, claims in CLAIMS.items():
+        for row in claims(load_records(records, figure)):
+            lines.append(f"| {row.claim} | {row.bar} | {row.measured} | {'yes' if row.holds else '**no**'} |")
+    return "\n".join(lines)
+
+
+def benchmark_table(path: Path = BENCHMARK) -> str:
+    """The benchmark's figures in Markdown, from the file that ``benchmarks/envs.py`` wrote."""
+    b = read_json(path)
+    rows = [
+        (
+            "`make_vec(id, 64)` over the best of Gymnasium Async, Sync and SB3 Subproc, Dummy",
+            b["over_best_alternative"],
+            4,
+        ),
+        ("`make_vec(id, 64)` on one thread over a bare `mj_step` loop", b["over_bare_loop"], 0.85),
+        ("two threads over one", b["two_threads_over_one"], 1.7),
+    ]
+    lines = ["| figure | measured | bar |", "|---|---|---|"]
+    lines += [f"| {name} | {value} | at least {bar} |" for name, value, bar in rows]
+    lines += [
+        f"| time outside the physics, 64 environments | {b['outside_physics_share']:.1%} | below 10 % |",
+        f"| resident memory of 1,024 environments | {b['gigabytes_of_1024']} GB | below 1.5 GB |",
+        "| observations of 1,000 steps on 1, 2 and 4 threads | "
+        + ("identical" if b["identical_at_any_thread_count"] else "**differ**")
+        + " | identical |",
+    ]
+    speed = b["steps_per_second"]
+    fastest = max(speed["batched_one_thread"], speed["batched_two_threads"])
+    return "\n".join(lines) + f"\n\n`{b['id']}` on {b['cpus']} CPUs: {fastest:,} control steps per second."
+
+
+def learner_table(path: Path = LEARNER, kills: Path = KILLS) -> str:
+    """The learner's figures in Markdown, from the files that ``benchmarks/learner.py`` and ``kills.py`` wrote."""
+    b, k = read_json(path), read_json(kills)
+    runs = {name: value for name, value in b.items() if "thread" in name}
+    lines = ["| figure | bar | " + " | ".join(runs) + " |", "|---|---|" + "---|" * len(runs)]
+    for key, what, bar in (
+        ("over_products", "time of an update over that of its matrix products alone", "at most 1.5"),
+        ("transitions_over_sac", "transitions trained per second over SB3's SAC", "at least 2.5"),
+        ("update_ms", "an update [ms]", ""),
+    ):
+        lines.append(f"| {what} | {bar} | " + " | ".join(str(run[key]) for run in runs.values()) + " |")
+    collection = b["collection"]["over_physics"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "| figure | bar | measured |",
+            "|---|---|---|",
+            f"| collection over its physics alone, 64 environments, one thread | at most 1.25 | {collection} |",
+            f"| resident memory of a training with 1e5 steps of replay | below 1 GB | {b['gigabytes']} GB |",
+            f"| most steps lost by one of {k['kills']} kills of a training, {k['during_saving']} while it saved "
+            f"| one interval, {k['interval_steps']} | {k['most_steps_lost']} |",
+        ]
+    )
+
+
+def fill(text: str, name: str, content: str) -> str:
+    """Put ``content`` between the markers ``<!-- name -->`` and ``<!-- /name -->`` of ``text``.
+
+    Raises:
+        ValueError: the text lacks the markers.
+    """
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if start not in text or end not in text:
+        raise ValueError(f"the README lacks the markers {start} and {end}")
+    return f"{text.split(start)[0]}{start}\n{content}\n{end}{text.split(end)[1]}"
+
+
+def write_report(
+    records: Path = RECORDS,
+    readme: Path = Path("README.md"),
+    figures: Path = Path("docs/figures"),
+    benchmarks: Path = BENCHMARK.parent,
+) -> list[Path]:
+    """Draw every figure from its records and write results and benchmark into the README.
+
+    Returns:
+        The files written.
+
+    Raises:
+        FileNotFoundError: records of a figure, or the benchmark's file, are missing.
+        ValueError: the README lacks the markers between which the tables go.
+    """
+    for figure in FIGURES:  # the other experiments are long, and may be there in part
+        if missing := [v for v, found in load_records(records, figure).items() if not found]:
+            raise FileNotFoundError(
+                f"no records of {missing} in {records / figure}; run: skill-embed reproduce {figure}"
+            )
+    text = fill(readme.read_text(encoding="utf-8"), "results", results_table(records))
+    text = fill(text, "benchmark", benchmark_table(benchmarks / BENCHMARK.name))
+    text = fill(text, "learner", learner_table(benchmarks / LEARNER.name, benchmarks / KILLS.name))
+    written = [readme]
+    for figure, draw in plots.FIGURES.items():
+        found = load_records(records, figure)
+        if all(found.values()) if figure == "fig4" else any(found.values()):
+            path = figures / f"{figure}.png"
+            plots.save(draw(found), path)
+            written.append(path)
+    readme.write_text(text, encoding="utf-8")
+    return written
