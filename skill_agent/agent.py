@@ -44,6 +44,7 @@ class Draws(NamedTuple):
     next_action: Tensor  # (B, L, A), for the targets
     latent: Tensor  # (B, L, Z), for the policy's loss
     action: Tensor  # (B, L, A), for the policy's loss
+    states: Tensor | None = None  # (B, H - 1 + L, S), for the inference network
 
 
 class SkillEmbedding(OffPolicyAlgorithm):
@@ -148,9 +149,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
             )
         self._task_codes = torch.eye(n_tasks, device=self.device)
-        self._warm = torch.ones(
-            (), device=self.device
-        )  # share of a1 and a2 in force; compiled code sees a tensor change
+        # The factor of a1 and a2 in force; compiled code sees a tensor change.
+        self._warm = torch.ones((), device=self.device)
         self._compiled: dict[str, Callable[..., Any]] = {}
         if self.config.compile:
             for method in (self.losses, self.behaviour):
@@ -285,8 +285,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
         if config.versatility_warmup:
-            progress = (1.0 - self._current_progress_remaining) / config.versatility_warmup
-            self._warm.fill_(min(1.0, progress**2))
+            progress = min(1.0, (1.0 - self._current_progress_remaining) / config.versatility_warmup)
+            self._warm.fill_(
+                config.versatility_start + (1.0 - config.versatility_start) * progress**config.versatility_power
+            )
         if config.normalize_observations and self._n_updates == 0:
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
         losses = self._compiled.get("losses", self.losses)
@@ -315,11 +317,19 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return batch._replace(observation=features(batch.observation), context=features(batch.context))
 
     def _draws(self, batch: TrajectoryBatch) -> Draws:
+        config, generator = self.config, self._generator
         windows, steps, size = batch.action.shape
-        generator, device = self._generator, self.device
-        next_action = torch.randn(windows, steps, size, generator=generator, device=device)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, device=self.device)
+
+        next_action = normal(windows, steps, size)
         latent = self.policy.family.noise((windows, steps), generator)
-        return Draws(next_action, latent, torch.randn(windows, steps, size, generator=generator, device=device))
+        draws = Draws(next_action, latent, normal(windows, steps, size))
+        if self.policy.inference is None or not config.inference_noise:
+            return draws
+        states = normal(windows, config.segment - 1 + steps, batch.observation.shape[2])
+        return draws._replace(states=config.inference_noise * states)
 
     def losses(self, batch: TrajectoryBatch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of all losses on one batch, and every term by its logged name: scalars, or (B, L) for their mean.
@@ -335,7 +345,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         task = self._task_codes[batch.task][:, None].expand(-1, state_t.shape[1], -1)  # (B, L, T)
         code = self.policy.family.code(batch.latent)[:, None].expand(-1, state_t.shape[1], -1)  # (B, L, Z)
 
-        log_q = self._inference_log_prob(batch)  # (B, L)
+        log_q = self._inference_log_prob(batch, draws)  # (B, L)
         target_t, target_terms = self._critic_targets(batch, task, code, log_q.detach(), draws.next_action)
         q_t = self.policy.value(state_t, batch.action, code, task, target=False, frozen=False)  # (K, B, L)
         critic_loss = masked_mean((q_t - target_t).square().sum(0), batch.mask)
@@ -380,12 +390,14 @@ class SkillEmbedding(OffPolicyAlgorithm):
             "retrace/mean_target": targets,
         }
 
-    def _inference_log_prob(self, batch: TrajectoryBatch) -> Tensor:
+    def _inference_log_prob(self, batch: TrajectoryBatch, draws: Draws) -> Tensor:
         """Log q(z|a_i, s_i^H) of the stored z at every step, (B, L); 0 without an inference network."""
         if self.policy.inference is None:
             return torch.zeros_like(batch.reward)
         steps = batch.action.shape[1]
         states = torch.cat((batch.context, batch.observation[:, :-1]), dim=1)  # (B, H - 1 + L, S)
+        if draws.states is not None:
+            states = states + draws.states
         segments = states.unfold(1, self.config.segment, 1).transpose(2, 3)  # (B, L, H, S)
         params = self.policy.inferred(batch.action.flatten(0, 1), segments.flatten(0, 1))
         latent = batch.latent[:, None].expand(-1, steps, -1).flatten(0, 1)

@@ -23,8 +23,11 @@ class SkillConfig:
         embedding_entropy_coef: a1, weight of the entropy of p(z|t).
         inference_coef: a2, weight of log q(z|a, s^H) in the reward; 0 trains q in isolation.
         policy_entropy_coef: a3, weight of the entropy of pi(a|s,z) in the reward.
-        versatility_warmup: share of the training over which a1 and a2 grow, by the square of the progress, from 0 to
-            their values, so that each task is learned before its skills are drawn out.
+        versatility_warmup: share of the training over which a1 and a2 go from ``versatility_start`` times their values
+            to their values; 0 has them in force from the start.
+        versatility_start: below 1 each task is learned before its skills are drawn out; above 1 skills part first, and
+            look for rewards then.
+        versatility_power: of the progress in between; 1 is linear.
         embedding_log_std: bounds of the embedding's log standard deviation (Gaussian).
         embedding_init_std: spread of the tasks' means (Gaussian) or logits (Bernoulli) at the start. With 0 all tasks
             begin with the same z, and the policy can't tell them apart until their rewards have drawn them apart.
@@ -38,6 +41,8 @@ class SkillConfig:
         segment: H, number of states that the inference network sees.
         inference_channels: entries of these states that it sees, and no action, so that z has to show in them;
             None for all of (a, s^H), as in the paper.
+        inference_noise: standard deviation of the noise added to these states, in the networks' units: z has to show
+            in differences larger than this.
         window: N, number of steps of a Retrace target.
         retrace_lambda: factor of the trace coefficients c.
         trace_embedding_ratio: whether c contains p(z|t) / b(z|t), as printed in equation 5.
@@ -60,6 +65,8 @@ class SkillConfig:
     inference_coef: float = 0.003
     policy_entropy_coef: float = 0.001
     versatility_warmup: float = 0.0
+    versatility_start: float = 0.0
+    versatility_power: float = 4.0
     embedding_log_std: tuple[float, float] = (-2.5, -0.5)
     embedding_init_std: float = 0.0
     embedding_mean_bound: float = 3.0
@@ -70,6 +77,7 @@ class SkillConfig:
     saturation_coef: float = 0.01
     segment: int = 5
     inference_channels: tuple[int, ...] | None = None
+    inference_noise: float = 0.0
     window: int = 10
     retrace_lambda: float = 1.0
     trace_embedding_ratio: bool = False
@@ -89,13 +97,24 @@ class SkillConfig:
             ValueError: an invalid value; the message names it and what is valid.
         """
         at_least_one = ("embedding_dim", "segment", "window", "n_critics", "target_period")
-        positive = ("temperature", "embedding_mean_bound", "inference_clip", "z_gain", "max_grad_norm")
+        positive = (
+            "temperature",
+            "versatility_power",
+            "embedding_mean_bound",
+            "inference_clip",
+            "z_gain",
+            "max_grad_norm",
+        )
         bounds = ("embedding_log_std", "inference_log_std", "policy_log_std")
         self._check(("embedding",), lambda kind: kind in EMBEDDINGS, f"choose from {list(EMBEDDINGS)}")
         self._check(at_least_one, lambda value: value >= 1, "choose at least 1")
         self._check(positive, lambda value: value > 0, "choose a positive number")
         self._check(bounds, lambda value: value[0] < value[1], "the first must be below the second")
-        self._check(("embedding_init_std",), lambda value: value >= 0, "choose at least 0")
+        self._check(
+            ("versatility_start", "embedding_init_std", "inference_noise"),
+            lambda value: value >= 0,
+            "choose at least 0",
+        )
         self._check(("versatility_warmup",), lambda value: 0 <= value <= 1, "choose from 0 to 1")
         self._check(("z_period",), lambda value: value is None or value >= 1, "choose None or at least 1")
         self._check(

@@ -56,10 +56,14 @@ BERNOULLI: dict[str, Any] = {
     "embedding_entropy_coef": 50.0,
     "policy_entropy_coef": 0.3,
 }
+# Large a1 and a2 at first: codes part before they look for a goal.
 FOUR_GAUSSIAN: dict[str, Any] = {
-    "inference_coef": 0.6,
-    "embedding_entropy_coef": 9.0,
+    "inference_coef": 0.3,
+    "embedding_entropy_coef": 4.5,
     "policy_entropy_coef": 0.05,
+    "versatility_start": 5.0,
+    "versatility_power": 1.0,
+    "versatility_warmup": 0.6,
 }
 
 FIGURES: dict[str, dict[str, Run]] = {
@@ -69,7 +73,7 @@ FIGURES: dict[str, dict[str, Run]] = {
     },
     "fig3": {
         "bernoulli": _point_mass("FourGoals", 500_000, **BERNOULLI),
-        "gaussian": _point_mass("FourGoals", 300_000, **FOUR_GAUSSIAN),
+        "gaussian": _point_mass("FourGoals", 450_000, **FOUR_GAUSSIAN),
         "duplicate": _point_mass("Duplicate", 350_000, **GAUSSIAN),
     },
 }
@@ -90,11 +94,12 @@ ARM: dict[str, Any] = {
 }
 # What L-wall has of its own: z is to show in the block's position, once both tasks are learned.
 VERSATILE: dict[str, Any] = {
-    "embedding_entropy_coef": 3.0,
-    "inference_coef": 0.1,
+    "embedding_entropy_coef": 9.0,
+    "inference_coef": 0.3,
     "versatility_warmup": 0.75,
     "embedding_log_std": (-2.0, 0.0),
     "inference_channels": (14, 15, 16),
+    "inference_noise": 0.5,
 }
 
 
@@ -109,11 +114,14 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "springwall": Family("SpringWall", 1_024_000, 512_000, {}),
-    "lwall": Family("LWall", 1_536_000, 1_024_000, VERSATILE),
+    "lwall": Family("LWall", 1_536_000, 1_536_000, VERSATILE),
     "railpush": Family("RailPush", 1_536_000, 512_000, {}),
 }
 # What figure 5 compares with: skills of the same pre-training, but for these settings.
-BASELINES: dict[str, dict[str, Any]] = {"no-inference": {"inference_coef": 0.0}, "task-id": {"embedding": "task_id"}}
+BASELINES: dict[str, dict[str, Any]] = {
+    "no-inference": {"inference_coef": 0.0, "inference_noise": 0.0},
+    "task-id": {"embedding": "task_id"},
+}
 
 
 def _arm(name: str, total_timesteps: int, **settings: Any) -> Run:

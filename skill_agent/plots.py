@@ -205,7 +205,7 @@ def fig5(records: Records) -> Figure:
         axes[1, column].set(xlabel="environment steps", ylim=(-0.02, 1.02))
         axes[1, column].xaxis.set_major_formatter(EngFormatter(sep=""))
         if axes[0, column].lines:
-            axes[0, column].legend(framealpha=0.9, edgecolor="none", fontsize=7, loc="lower right")
+            axes[0, column].legend(framealpha=0.9, edgecolor="none", fontsize=7, loc="best")
     axes[0, 0].set(ylabel="return")
     axes[1, 0].set(ylabel="success at the end of the episode")
     return figure

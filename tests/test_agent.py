@@ -112,7 +112,7 @@ def test_a1_adds_the_gradient_of_the_embedding_entropy(embedding):
 def test_a2_moves_the_target_by_log_q_and_the_critic_gradient_only():
     agent = make_agent(inference_coef=0.0).learn(1_000)
     batch = sample(agent)
-    log_q = agent._inference_log_prob(batch).detach() + agent.policy.family.max_entropy
+    log_q = agent._inference_log_prob(batch, agent._draws(batch)).detach() + agent.policy.family.max_entropy
     terms0, without = embedding_gradient(agent, batch)
     terms1, with_term = embedding_gradient(agent, batch, inference_coef=0.5)
     assert not terms0["reward/inference"].any()
@@ -132,10 +132,10 @@ def test_tasks_start_with_the_same_z_or_apart():
 def test_with_inference_channels_log_q_depends_on_these_entries_alone():
     agent = make_agent(inference_channels=(0, 1), segment=2).learn(1_000)
     batch = sample(agent)
-    log_q = agent._inference_log_prob(batch)
+    log_q = agent._inference_log_prob(batch, agent._draws(batch))
 
     def changes(**fields):
-        return (agent._inference_log_prob(batch._replace(**fields)) != log_q).any().item()
+        return (agent._inference_log_prob(batch._replace(**fields), agent._draws(batch)) != log_q).any().item()
 
     velocity, position = batch.observation.clone(), batch.observation.clone()
     velocity[..., 2:] += 1.0
@@ -149,6 +149,27 @@ def test_with_inference_channels_log_q_depends_on_these_entries_alone():
         make_agent(inference_channels=(4,))
     with pytest.raises(ValueError, match=r"inference_channels=\(\) is not valid"):
         make_agent(inference_channels=())
+
+
+def test_inference_noise_blurs_the_states_that_log_q_sees_and_nothing_else():
+    agent = make_agent(inference_noise=0.5, segment=2).learn(1_000)
+    batch = sample(agent)
+    draws = agent._draws(batch)
+    assert draws.states.shape == (*batch.action.shape[:1], 1 + batch.action.shape[1], 4)
+    assert 0.4 < draws.states.std() < 0.6
+    clear = draws._replace(states=None)
+    shifted = batch._replace(
+        context=batch.context + draws.states[:, :1],
+        observation=torch.cat((batch.observation[:, :-1] + draws.states[:, 1:], batch.observation[:, -1:]), dim=1),
+    )
+    log_q = agent._inference_log_prob(batch, draws)
+    torch.testing.assert_close(log_q, agent._inference_log_prob(shifted, clear))
+    assert (log_q - agent._inference_log_prob(batch, clear)).abs().max() > 0
+    noisy, without = (agent.losses(batch, d)[1] for d in (draws, clear))
+    torch.testing.assert_close(noisy["loss/actor"], without["loss/actor"])
+    assert make_agent().learn(1_000)._draws(batch).states is None
+    with pytest.raises(ValueError, match=r"inference_noise=-1 is not valid"):
+        make_agent(inference_noise=-1)
 
 
 def test_a3_moves_reward_and_policy_but_not_embedding_or_inference():
@@ -322,8 +343,10 @@ def test_what_is_compiled_is_the_same_and_compiled_once():
     )
 
 
-def test_versatility_grows_with_the_square_of_progress():
-    agent = make_agent(versatility_warmup=0.5, inference_coef=0.1, embedding_entropy_coef=2.0).learn(400)
+@pytest.mark.parametrize(("start", "power", "early_factor"), [(0.0, 4.0, 0.0625), (3.0, 1.0, 2.0)])
+def test_versatility_changes_with_a_power_of_progress(start, power, early_factor):
+    settings = {"versatility_start": start, "versatility_power": power, "versatility_warmup": 0.5}
+    agent = make_agent(**settings, inference_coef=0.1, embedding_entropy_coef=2.0).learn(400)
     agent.lr_schedule = lambda _: 0.0  # one and the same policy
     batch = sample(agent)
     draws, terms = agent._draws(batch), []
@@ -332,12 +355,15 @@ def test_versatility_grows_with_the_square_of_progress():
         agent.train(1, 8)
         terms.append(agent.losses(batch, draws)[1])
     early, late = terms
-    torch.testing.assert_close(early["reward/inference"], 0.25 * late["reward/inference"])
+    torch.testing.assert_close(early["reward/inference"], early_factor * late["reward/inference"])
     assert late["reward/inference"].abs().max() > 0
     entropy = late["embedding/entropy"]
-    torch.testing.assert_close(early["loss/actor"] - late["loss/actor"], 2.0 * 0.75 * entropy, atol=1e-4, rtol=1e-4)
+    difference = 2.0 * (1.0 - early_factor) * entropy
+    torch.testing.assert_close(early["loss/actor"] - late["loss/actor"], difference, atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match=r"versatility_warmup=2 is not valid; choose from 0 to 1"):
         make_agent(versatility_warmup=2)
+    with pytest.raises(ValueError, match=r"versatility_power=0 is not valid"):
+        make_agent(versatility_power=0)
 
 
 def test_targets_are_those_of_all_values():
