@@ -58,8 +58,8 @@ BERNOULLI: dict[str, Any] = {
 }
 # Large a1 and a2 at first: codes part before they look for a goal.
 FOUR_GAUSSIAN: dict[str, Any] = {
-    "inference_coef": 0.3,
-    "embedding_entropy_coef": 4.5,
+    "inference_coef": 0.35,
+    "embedding_entropy_coef": 5.25,
     "policy_entropy_coef": 0.05,
     "versatility_start": 5.0,
     "versatility_power": 1.0,

@@ -148,11 +148,11 @@ def _way_points(task: str, block: Float, tip: Float) -> list[Float]:
 def _around_l_wall(block: Float) -> list[Float]:
     """Corners (2,) of a way from the ring into the L-wall's open side, relative to the goal [m]."""
     x, y = block[:2]
-    if y < x:  # the wall is symmetric about the diagonal
-        return [point[::-1] for point in _around_l_wall(np.array([y, x]))]
-    west = np.array([-_AROUND, 0.0])
-    if y <= 0.0:
+    if -y < x:  # the wall is symmetric about the diagonal
+        return [-point[::-1] for point in _around_l_wall(np.array([-y, -x]))]
+    west, north_west = np.array([-_AROUND, 0.0]), np.array([-_AROUND, _AROUND]) / np.sqrt(2)
+    if y >= 0.0:
         return []
     if x < -_AROUND * 0.75:
-        return [west]
-    return [np.array([x, _AROUND]), np.array([-_AROUND, _AROUND]), west]
+        return [west, north_west]
+    return [np.array([x, -_AROUND]), np.array([-_AROUND, -_AROUND]), west, north_west]

@@ -102,10 +102,10 @@ def test_the_l_wall_stands_between_every_start_and_the_centre():
     env.reset(seed=0)
     x, y, _ = (env.physics.qpos[:, 7:10] - CENTRE).T
     angle = np.degrees(np.arctan2(y, x))
-    assert np.hypot(x, y) == pytest.approx(0.2) and -15 <= angle.min() < -10 and 100 < angle.max() <= 105
-    # Where the straight way crosses the far side (x = 0.095) or the left one (y = 0.095), there is a wall.
-    far, left = 0.095 * y / x, 0.095 * x / y
-    assert (((x > 0.095) & (np.abs(far) < 0.095)) | ((y > 0.095) & (np.abs(left) < 0.095))).all()
+    assert np.hypot(x, y) == pytest.approx(0.2) and -105 <= angle.min() < -100 and 10 < angle.max() <= 15
+    # Where the straight way crosses the far side (x = 0.095) or the right one (y = -0.095), there is a wall.
+    far, right = 0.095 * y / x, -0.095 * x / y
+    assert (((x > 0.095) & (np.abs(far) < 0.095)) | ((y < -0.095) & (np.abs(right) < 0.095))).all()
     ring = SkillVectorEnv(["Push"], 200)
     ring.reset(seed=0)
     assert np.ptp(np.arctan2(*(ring.physics.qpos[:, 7:9] - CENTRE[:2]).T)) > 6
