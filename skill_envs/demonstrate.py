@@ -138,7 +138,7 @@ def _way_points(task: str, block: Float, tip: Float) -> list[Float]:
         return [pressed, pressed + aside, goal + grip + aside, goal + grip]
     if task == "LWall":
         route = [np.array([*CENTRE[:2] + p, pressed[2]]) for p in _around_l_wall(block - CENTRE)]
-        return [*route, goal + grip]
+        return [*route, goal + grip + (-0.03, 0.03, 0.0)]  # aside: room for the wrist
     if task == "RailPush":
         over = up + (goal - block) * (1.0, 1.0, 0.0)
         return [press, pressed + up, pressed + over, goal + grip]
