@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -17,34 +17,20 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
+from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from skill_agent import objective
 from skill_agent.config import SkillConfig, make_config
 from skill_agent.divergence import check_observation, check_transition, clip_gradients
-from skill_agent.losses import (
-    augmented_reward,
-    gaussian_entropy,
-    gaussian_log_prob,
-    gaussian_sample,
-    masked_mean,
-    retrace_targets,
-    trace_coefficients,
-)
+from skill_agent.losses import gaussian_log_prob, gaussian_sample, masked_mean
+from skill_agent.objective import Draws
 from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.share import export_skills
 
 _COMPILER: dict[str, str | int | bool | Callable[..., Any]] = {"cpp_wrapper": True}  # calls kernels from C++
-
-
-class Draws(NamedTuple):
-    """The random numbers of one update; compiled code can't draw them from a generator."""
-
-    next_action: Tensor  # (B, L, A), for the targets
-    latent: Tensor  # (B, L, Z), for the policy's loss
-    action: Tensor  # (B, L, A), for the policy's loss
-    states: Tensor | None = None  # (B, H - 1 + L, S), for the inference network
 
 
 class SkillEmbedding(OffPolicyAlgorithm):
@@ -138,7 +124,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        box, n_tasks = split_observation_space(self.observation_space)
+        box, _ = split_observation_space(self.observation_space)
         self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space, self.action_space, self.lr_schedule, config=self.config, **self.policy_kwargs
         )
@@ -148,7 +134,6 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self.replay_buffer = TrajectoryReplayBuffer(
                 self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
             )
-        self._task_codes = torch.eye(n_tasks, device=self.device)
         # The factor of a1 and a2 in force; compiled code sees a tensor change.
         self._warm = torch.ones((), device=self.device)
         self._compiled: dict[str, Callable[..., Any]] = {}
@@ -174,7 +159,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_generator", "_task_codes", "_warm", "_compiled"]
+        return [*super()._excluded_save_params(), "_generator", "_warm", "_compiled"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -244,7 +229,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, generator = self.policy, self._generator
         assert self._last_obs is not None
         with torch.no_grad():
-            observation, task = policy.split(policy.obs_to_tensor(self._last_obs)[0])
+            observation, task = policy.split(obs_as_tensor(self._last_obs, self.device))
             self._skill = policy.next_state(task, self._skill, self._episode_start, generator, False)
             latent = torch.as_tensor(self._skill.latent, device=self.device)
             noise = torch.randn(len(task), math.prod(self.action_space.shape), generator=generator, device=self.device)
@@ -294,7 +279,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         losses = self._compiled.get("losses", self.losses)
         for _ in range(gradient_steps):
             batch = self._sample(batch_size)
-            loss, terms = losses(batch, self._draws(batch))
+            loss, terms = losses(batch, objective.draw(policy, batch, self._generator))
             for parameter in policy.trained_parameters:
                 parameter.grad = None
             loss.backward()
@@ -316,115 +301,6 @@ class SkillEmbedding(OffPolicyAlgorithm):
         features = self.policy.features
         return batch._replace(observation=features(batch.observation), context=features(batch.context))
 
-    def _draws(self, batch: TrajectoryBatch) -> Draws:
-        config, generator = self.config, self._generator
-        windows, steps, size = batch.action.shape
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, device=self.device)
-
-        next_action = normal(windows, steps, size)
-        latent = self.policy.family.noise((windows, steps), generator)
-        draws = Draws(next_action, latent, normal(windows, steps, size))
-        if self.policy.inference is None or not config.inference_noise:
-            return draws
-        states = normal(windows, config.segment - 1 + steps, batch.observation.shape[2])
-        return draws._replace(states=config.inference_noise * states)
-
     def losses(self, batch: TrajectoryBatch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of all losses on one batch, and every term by its logged name: scalars, or (B, L) for their mean.
-
-        Critic (equation 5), policy and embedding (6) and inference network (7) have disjoint
-        parameters and gradients, so one sum and one optimiser serve them all.
-
-        Args:
-            batch: windows from replay.
-            draws: random numbers.
-        """
-        state_t = batch.observation[:, :-1]  # (B, L, S)
-        task = self._task_codes[batch.task][:, None].expand(-1, state_t.shape[1], -1)  # (B, L, T)
-        code = self.policy.family.code(batch.latent)[:, None].expand(-1, state_t.shape[1], -1)  # (B, L, Z)
-
-        log_q = self._inference_log_prob(batch, draws)  # (B, L)
-        target_t, target_terms = self._critic_targets(batch, task, code, log_q.detach(), draws.next_action)
-        q_t = self.policy.value(state_t, batch.action, code, task, target=False, frozen=False)  # (K, B, L)
-        critic_loss = masked_mean((q_t - target_t).square().sum(0), batch.mask)
-        inference_loss = -masked_mean(log_q, batch.mask)
-        actor_loss, actor_terms = self._actor_loss(state_t, task, batch, draws)
-        terms = {"loss/critic": critic_loss, "loss/inference": inference_loss, "loss/actor": actor_loss}
-        return critic_loss + inference_loss + actor_loss, terms | target_terms | actor_terms
-
-    @torch.no_grad()
-    def _critic_targets(
-        self, batch: TrajectoryBatch, task: Tensor, code: Tensor, log_q: Tensor, next_action: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Retrace targets (B, L) of the augmented reward, recomputed with the present networks."""
-        policy, config = self.policy, self.config
-        codes = torch.cat((code, code[:, -1:]), dim=1)  # (B, L + 1, Z)
-        mean, log_std = policy.action_distribution(batch.observation, codes)
-        entropy_t = gaussian_entropy(log_std[:, :-1])
-        log_prob_t = gaussian_log_prob(batch.action, mean[:, :-1], log_std[:, :-1])
-        action_tp1 = gaussian_sample(mean[:, 1:], log_std[:, 1:], next_action)
-
-        # The constant makes ignorance worth 0: it moves no optimum, and spares the critic learning it.
-        clipped_log_q = (log_q + policy.family.max_entropy).clamp(-config.inference_clip, config.inference_clip)
-        inference_coef = config.inference_coef * self._warm
-        reward_t = augmented_reward(batch.reward, clipped_log_q, entropy_t, inference_coef, config.policy_entropy_coef)
-        embedding_ratio = None
-        if config.trace_embedding_ratio:
-            embedding_ratio = policy.family.log_prob(policy.embedding(batch.task), batch.latent) - batch.latent_log_prob
-        trace_t = trace_coefficients(log_prob_t, batch.log_prob, config.retrace_lambda, embedding_ratio) * batch.mask
-
-        # Q(s_t, a_t) of the first step, which cancels out of its target, is left out.
-        states = torch.cat((batch.observation[:, 1:-1], batch.observation[:, 1:]), dim=1)  # (B, 2 L - 1, S)
-        actions = torch.cat((batch.action[:, 1:], action_tp1), dim=1)
-        codes, tasks = (torch.cat((x[:, 1:], x), dim=1) for x in (code, task))
-        values = policy.value(states, actions, codes, tasks, target=True, frozen=True).amin(0)  # (B, 2 L - 1)
-        q_t, v_tp1 = torch.nn.functional.pad(values, (1, 0)).chunk(2, dim=1)
-        targets = retrace_targets(q_t, v_tp1, reward_t, self.gamma * batch.discount, trace_t)
-        return targets, {
-            "reward/task": batch.reward,
-            "reward/inference": inference_coef * clipped_log_q,
-            "reward/policy_entropy": config.policy_entropy_coef * entropy_t,
-            "retrace/mean_trace": trace_t,
-            "retrace/mean_target": targets,
-        }
-
-    def _inference_log_prob(self, batch: TrajectoryBatch, draws: Draws) -> Tensor:
-        """Log q(z|a_i, s_i^H) of the stored z at every step, (B, L); 0 without an inference network."""
-        if self.policy.inference is None:
-            return torch.zeros_like(batch.reward)
-        steps = batch.action.shape[1]
-        states = torch.cat((batch.context, batch.observation[:, :-1]), dim=1)  # (B, H - 1 + L, S)
-        if draws.states is not None:
-            states = states + draws.states
-        segments = states.unfold(1, self.config.segment, 1).transpose(2, 3)  # (B, L, H, S)
-        params = self.policy.inferred(batch.action.flatten(0, 1), segments.flatten(0, 1))
-        latent = batch.latent[:, None].expand(-1, steps, -1).flatten(0, 1)
-        return self.policy.inference_family.log_prob(params, latent).reshape(-1, steps)
-
-    def _actor_loss(
-        self, state_t: Tensor, task: Tensor, batch: TrajectoryBatch, draws: Draws
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Minus equation 6: Q + a3 H[pi] at z ~ p(z|t) and a ~ pi, plus a1 H[p(z|t)]."""
-        policy, config = self.policy, self.config
-        params = policy.embedding(batch.task)[:, None].expand(-1, state_t.shape[1], -1)
-        code = policy.family.code(policy.family.sample(params, draws.latent))
-        raw_mean, log_std = policy.action_parameters(state_t, code)
-        action = gaussian_sample(torch.tanh(raw_mean), log_std, draws.action)
-        value = masked_mean(
-            policy.value(state_t, action, code, task, target=False, frozen=True, count=1)[0], batch.mask
-        )
-        policy_entropy = masked_mean(gaussian_entropy(log_std), batch.mask)
-        embedding_entropy = policy.family.entropy(
-            policy.embedding(torch.arange(policy.n_tasks, device=self.device))
-        ).mean()
-        embedding_coef = config.embedding_entropy_coef * self._warm
-        loss = -value - config.policy_entropy_coef * policy_entropy - embedding_coef * embedding_entropy
-        saturation = raw_mean.square().mean()
-        return loss + config.saturation_coef * saturation, {
-            "policy/value": value,
-            "policy/saturation": saturation,
-            "policy/entropy": policy_entropy,
-            "embedding/entropy": embedding_entropy,
-        }
+        """The sum of all losses on one batch, and its terms; see `skill_agent.objective.losses`."""
+        return objective.losses(self.policy, batch, draws, self.gamma, self._warm)

@@ -117,7 +117,8 @@ FAMILIES = {
     "lwall": Family("LWall", 1_536_000, 1_536_000, VERSATILE),
     "railpush": Family("RailPush", 1_536_000, 512_000, {}),
 }
-# What figure 5 compares with: skills of the same pre-training, but for these settings.
+# What figure 5 compares with: skills of the same pre-training, but for these settings. Where a2 is 0 the policy
+# ignores q, which noise would only blur.
 BASELINES: dict[str, dict[str, Any]] = {
     "no-inference": {"inference_coef": 0.0, "inference_noise": 0.0},
     "task-id": {"embedding": "task_id"},

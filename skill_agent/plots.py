@@ -59,10 +59,10 @@ def demo(record: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     axes = figure.subplots(1, 3)
     trajectories(axes[0], record, "paths for different z, by task")
-    steps = [point["steps"] for point in record["curve"]]
+    at = steps(record)
     for k, name in enumerate(ENVIRONMENTS[record["env_id"]].tasks):
         success = [point["success"][k] for point in record["curve"]]
-        axes[1].plot(steps, success, color=_COLOURS[k], label=name)
+        axes[1].plot(at, success, color=_COLOURS[k], label=name)
     axes[1].xaxis.set_major_formatter(EngFormatter(sep=""))
     axes[1].set(title="success at the end of the episode", xlabel="environment steps", ylim=(-0.02, 1.02))
     axes[1].legend(frameon=False)
@@ -96,10 +96,10 @@ def fig2(records: Records, seed: int = 0) -> Figure:
     ax.legend(frameon=False)
     ax = axes[1, 2]
     for variant, colour in (("without", "#868e96"), ("with", "#3b5bdb")):
-        curve = np.array([[min(p["success"]) for p in r["curve"]] for r in records[variant]])
-        steps = [p["steps"] for p in records[variant][0]["curve"]]
-        ax.plot(steps, curve.T, color=colour, linewidth=0.5, alpha=0.5)
-        ax.plot(steps, curve.mean(0), color=colour, linewidth=2.2, label=variant)
+        curve = np.array([worst(r, "success") for r in records[variant]])
+        at = steps(records[variant][0])
+        ax.plot(at, curve.T, color=colour, linewidth=0.5, alpha=0.5)
+        ax.plot(at, curve.mean(0), color=colour, linewidth=2.2, label=variant)
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.set(title="success of the worse task, all seeds", xlabel="environment steps", ylim=(-0.02, 1.02))
     ax.legend(frameon=False)
@@ -114,13 +114,13 @@ def fig3(records: Records, seed: int = 0) -> Figure:
         record = records[variant][seed]
         trajectories(ax, record, f"four goals, {variant} z (seed {record['seed']})")
     ax = axes[2]
-    steps = [p["steps"] for p in records["duplicate"][0]["curve"]]
+    at = steps(records["duplicate"][0])
     for k in (1, 2, 3):
         kl = np.array([[p["kl"][0][k] for p in r["curve"]] for r in records["duplicate"]])  # (seeds, points)
         low, middle, high = np.quantile(kl, [0.25, 0.5, 0.75], axis=0)
         label = f"KL(1, {k + 1})" + (": the same task" if k == 2 else "")
-        ax.plot(steps, middle, color=_COLOURS[k], label=label)
-        ax.fill_between(steps, low, high, color=_COLOURS[k], alpha=0.2, linewidth=0)
+        ax.plot(at, middle, color=_COLOURS[k], label=label)
+        ax.fill_between(at, low, high, color=_COLOURS[k], alpha=0.2, linewidth=0)
     ax.set(title="KL of task 1's embedding, quartiles", xlabel="environment steps", ylabel="nat")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.set_yscale("symlog", linthresh=0.1)
@@ -139,10 +139,10 @@ def pretrain(records: Records) -> Figure:
         ax.remove()
     for ax, (variant, found) in zip(axes, trained.items(), strict=False):
         for k, name in enumerate(ENVIRONMENTS[found[0]["env_id"]].tasks):
-            steps = [p["steps"] for p in found[0]["curve"]]
+            at = steps(found[0])
             success = np.array([[p["success"][k] for p in r["curve"]] for r in found])  # (seeds, points)
-            ax.plot(steps, success.T, color=_COLOURS[k], linewidth=0.6, alpha=0.5)
-            ax.plot(steps, success.mean(0), color=_COLOURS[k], linewidth=2.2, label=name)
+            ax.plot(at, success.T, color=_COLOURS[k], linewidth=0.6, alpha=0.5)
+            ax.plot(at, success.mean(0), color=_COLOURS[k], linewidth=2.2, label=name)
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.set(title=f"{variant} ({len(found)} seeds)", xlabel="environment steps", ylim=(-0.02, 1.02))
         ax.legend(frameon=False)
@@ -190,8 +190,8 @@ def fig5(records: Records) -> Figure:
         for suffix, (label, colour) in _METHODS.items():
             if not (found := records.get(family + suffix, [])):
                 continue
-            for ax, values in zip(axes[:, column], (returns, successes), strict=True):
-                scores = np.array([np.interp(grid, steps(r), values(r)) for r in found])  # (seeds, points)
+            for ax, key in zip(axes[:, column], ("return", "success"), strict=True):
+                scores = np.array([np.interp(grid, steps(r), worst(r, key)) for r in found])  # (seeds, points)
                 middle, low, high = statistics.iqm_interval(scores)
                 ax.plot(
                     grid,
@@ -216,14 +216,9 @@ def steps(record: dict[str, Any]) -> list[int]:
     return [point["steps"] for point in record["curve"]]
 
 
-def returns(record: dict[str, Any]) -> list[float]:
-    """Mean returns of a record's evaluations."""
-    return [point["return"] for point in record["curve"]]
-
-
-def successes(record: dict[str, Any]) -> list[float]:
-    """Success of a record's evaluations, of its first task."""
-    return [point["success"][0] for point in record["curve"]]
+def worst(record: dict[str, Any], key: str) -> list[float]:
+    """A record's evaluations: return or success (``key``), of the worst task."""
+    return [float(np.min(point[key])) for point in record["curve"]]
 
 
 def fig6(films: dict[str, tuple[list[int], list[NDArray[np.uint8]]]]) -> Figure:

@@ -277,8 +277,8 @@ class SkillPolicy(BasePolicy):
     def env_action(self, action: Tensor) -> NDArray[Any]:
         """Actions (n, A) as the environment takes them: within its bounds, of its shape and type."""
         space = self.action_space
-        scaled = self.unscale_action(np.clip(action.numpy(force=True), -1, 1).reshape(-1, *space.shape))
-        within: NDArray[Any] = np.clip(scaled, space.low, space.high)  # rounding may have left the bounds
+        scaled = self.unscale_action(action.numpy(force=True).reshape(-1, *space.shape))
+        within: NDArray[Any] = np.clip(scaled, space.low, space.high)
         return within.astype(space.dtype)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:

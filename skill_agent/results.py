@@ -210,13 +210,13 @@ def value_at(record: dict[str, Any], budget: int, key: str) -> float:
     """Success or return (``key``) after ``budget`` steps: final if training ended there, else by the curve."""
     if record["total_timesteps"] < 1.05 * budget:
         return float(np.min(record["final"][key]))
-    return float(np.interp(budget, plots.steps(record), [np.min(point[key]) for point in record["curve"]]))
+    return float(np.interp(budget, plots.steps(record), plots.worst(record, key)))
 
 
 def early_area(record: dict[str, Any], budget: int) -> float:
     """Mean success over the first third of ``budget``: the area under that part of the curve."""
     grid = np.linspace(0, budget / 3, 101)
-    return float(np.interp(grid, plots.steps(record), plots.successes(record)).mean())
+    return float(np.interp(grid, plots.steps(record), plots.worst(record, "success")).mean())
 
 
 def _each(values: Iterable[float]) -> str:

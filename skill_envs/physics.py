@@ -14,12 +14,8 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
-# Warnings after which MuJoCo has thrown the simulation's state away.
-_DIVERGED = [
-    int(mujoco.mjtWarning.mjWARN_BADQPOS),
-    int(mujoco.mjtWarning.mjWARN_BADQVEL),
-    int(mujoco.mjtWarning.mjWARN_BADQACC),
-]
+# Warnings after which MuJoCo has thrown the simulation's state away: of bad qpos, qvel and qacc, in that order.
+_DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
 # MuJoCo reports a simulation's first warning of a kind, to the terminal and MUJOCO_LOG.TXT; this count makes it
 # a later one. A divergence resets the count to a small number.
 _REPORTED = 1000
@@ -99,7 +95,6 @@ class Physics:
     def write_data(self, sim: int, data: mujoco.MjData | None = None) -> mujoco.MjData:
         """Copy simulation ``sim``'s state into ``data``, or into a new one, and run forward."""
         data = self._batch.get_data(sim, data)
-        for kind in _DIVERGED:
-            data.warning[kind].number = 0
+        data.warning.number[_DIVERGED] = 0
         mujoco.mj_forward(self.models[self._assigned[sim]], data)
         return data

@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 
-from skill_agent import SkillConfig, SkillEmbedding, make_skill_vec_env
+from skill_agent import SkillConfig, SkillEmbedding, make_skill_vec_env, objective
 from skill_agent.evaluate import rollout
 from skill_agent.losses import gaussian_sample, retrace_targets
 from skill_agent.policy import SkillState
@@ -31,6 +31,10 @@ def make_agent(env_id=TWO_GOALS, n_envs=4, **settings):
 
 def sample(agent, batch_size=16):
     return agent._sample(batch_size)
+
+
+def draw(agent, batch):
+    return objective.draw(agent.policy, batch, agent._generator)
 
 
 def test_two_runs_with_the_same_seed_have_bit_identical_parameters():
@@ -79,7 +83,7 @@ def embedding_gradient(agent, batch, **changes):
     agent.config = agent.policy.config = SkillConfig(**{**vars(agent.config), **changes})
     agent._generator.manual_seed(0)
     agent.policy.zero_grad()
-    loss, terms = agent.losses(batch, agent._draws(batch))
+    loss, terms = agent.losses(batch, draw(agent, batch))
     loss.backward()
     return terms, {name: p.grad.clone() for name, p in agent.policy.named_parameters() if p.grad is not None}
 
@@ -112,7 +116,9 @@ def test_a1_adds_the_gradient_of_the_embedding_entropy(embedding):
 def test_a2_moves_the_target_by_log_q_and_the_critic_gradient_only():
     agent = make_agent(inference_coef=0.0).learn(1_000)
     batch = sample(agent)
-    log_q = agent._inference_log_prob(batch, agent._draws(batch)).detach() + agent.policy.family.max_entropy
+    log_q = (
+        objective.inference_log_prob(agent.policy, batch, draw(agent, batch)).detach() + agent.policy.family.max_entropy
+    )
     terms0, without = embedding_gradient(agent, batch)
     terms1, with_term = embedding_gradient(agent, batch, inference_coef=0.5)
     assert not terms0["reward/inference"].any()
@@ -132,10 +138,14 @@ def test_tasks_start_with_the_same_z_or_apart():
 def test_with_inference_channels_log_q_depends_on_these_entries_alone():
     agent = make_agent(inference_channels=(0, 1), segment=2).learn(1_000)
     batch = sample(agent)
-    log_q = agent._inference_log_prob(batch, agent._draws(batch))
+    log_q = objective.inference_log_prob(agent.policy, batch, draw(agent, batch))
 
     def changes(**fields):
-        return (agent._inference_log_prob(batch._replace(**fields), agent._draws(batch)) != log_q).any().item()
+        return (
+            (objective.inference_log_prob(agent.policy, batch._replace(**fields), draw(agent, batch)) != log_q)
+            .any()
+            .item()
+        )
 
     velocity, position = batch.observation.clone(), batch.observation.clone()
     velocity[..., 2:] += 1.0
@@ -154,7 +164,7 @@ def test_with_inference_channels_log_q_depends_on_these_entries_alone():
 def test_inference_noise_blurs_the_states_that_log_q_sees_and_nothing_else():
     agent = make_agent(inference_noise=0.5, segment=2).learn(1_000)
     batch = sample(agent)
-    draws = agent._draws(batch)
+    draws = draw(agent, batch)
     assert draws.states.shape == (*batch.action.shape[:1], 1 + batch.action.shape[1], 4)
     assert 0.4 < draws.states.std() < 0.6
     clear = draws._replace(states=None)
@@ -162,12 +172,12 @@ def test_inference_noise_blurs_the_states_that_log_q_sees_and_nothing_else():
         context=batch.context + draws.states[:, :1],
         observation=torch.cat((batch.observation[:, :-1] + draws.states[:, 1:], batch.observation[:, -1:]), dim=1),
     )
-    log_q = agent._inference_log_prob(batch, draws)
-    torch.testing.assert_close(log_q, agent._inference_log_prob(shifted, clear))
-    assert (log_q - agent._inference_log_prob(batch, clear)).abs().max() > 0
+    log_q = objective.inference_log_prob(agent.policy, batch, draws)
+    torch.testing.assert_close(log_q, objective.inference_log_prob(agent.policy, shifted, clear))
+    assert (log_q - objective.inference_log_prob(agent.policy, batch, clear)).abs().max() > 0
     noisy, without = (agent.losses(batch, d)[1] for d in (draws, clear))
     torch.testing.assert_close(noisy["loss/actor"], without["loss/actor"])
-    assert make_agent().learn(1_000)._draws(batch).states is None
+    assert draw(make_agent().learn(1_000), batch).states is None
     with pytest.raises(ValueError, match=r"inference_noise=-1 is not valid"):
         make_agent(inference_noise=-1)
 
@@ -190,9 +200,10 @@ def test_a3_moves_reward_and_policy_but_not_embedding_or_inference():
 
 def _policy_entropy(agent, batch):
     agent._generator.manual_seed(0)
-    draws = agent._draws(batch)  # the same as in losses()
-    state, task = batch.observation[:, :-1], agent._task_codes[batch.task][:, None].expand(-1, batch.mask.shape[1], -1)
-    return agent._actor_loss(state, task, batch, draws)[1]["policy/entropy"]
+    draws = draw(agent, batch)  # the same as in losses()
+    state = batch.observation[:, :-1]
+    task = torch.eye(agent.policy.n_tasks)[batch.task][:, None].expand(-1, batch.mask.shape[1], -1)
+    return objective.actor_loss(agent.policy, state, task, batch, draws, agent._warm)[1]["policy/entropy"]
 
 
 # Behaviour ---------------------------------------------------------------------------------------
@@ -328,7 +339,7 @@ def test_importing_the_learner_does_not_change_the_number_of_threads():
 def test_what_is_compiled_is_the_same_and_compiled_once():
     agent = make_agent(compile=True, learning_starts=0, gradient_steps=0).learn(400)
     batch = sample(agent)
-    draws = agent._draws(batch)
+    draws = draw(agent, batch)
     parameters = agent.policy.trained_parameters
     (loss, terms), (plain_loss, plain_terms) = agent._compiled["losses"](batch, draws), agent.losses(batch, draws)
     torch.testing.assert_close(loss, plain_loss)
@@ -349,7 +360,7 @@ def test_versatility_changes_with_a_power_of_progress(start, power, early_factor
     agent = make_agent(**settings, inference_coef=0.1, embedding_entropy_coef=2.0).learn(400)
     agent.lr_schedule = lambda _: 0.0  # one and the same policy
     batch = sample(agent)
-    draws, terms = agent._draws(batch), []
+    draws, terms = draw(agent, batch), []
     for progress in (0.25, 0.9):
         agent._current_progress_remaining = 1 - progress
         agent.train(1, 8)
@@ -369,11 +380,13 @@ def test_versatility_changes_with_a_power_of_progress(start, power, early_factor
 def test_targets_are_those_of_all_values():
     agent = make_agent(retrace_lambda=0.9).learn(1_000)
     batch = sample(agent)
-    draws, log_q = agent._draws(batch), torch.randn_like(batch.reward)
+    draws, log_q = draw(agent, batch), torch.randn_like(batch.reward)
     steps = batch.mask.shape[1]
-    task = agent._task_codes[batch.task][:, None].expand(-1, steps, -1)
+    task = torch.eye(agent.policy.n_tasks)[batch.task][:, None].expand(-1, steps, -1)
     code = agent.policy.family.code(batch.latent)[:, None].expand(-1, steps, -1)
-    targets, terms = agent._critic_targets(batch, task, code, log_q, draws.next_action)
+    targets, terms = objective.critic_targets(
+        agent.policy, batch, task, code, log_q, draws.next_action, agent.gamma, agent._warm
+    )
 
     def value(state, action):
         return agent.policy.value(state, action, code, task, target=True, frozen=True).amin(0)

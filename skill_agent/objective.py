@@ -1,0 +1,185 @@
+"""The losses of one update (paper, equations 3 and 5 to 7), as functions of the networks and a batch from replay.
+
+Shapes: B windows, L steps, S state, A action, Z code of z, T tasks, K critics, H states of a segment.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skill_agent.losses import (
+    augmented_reward,
+    gaussian_entropy,
+    gaussian_log_prob,
+    gaussian_sample,
+    masked_mean,
+    retrace_targets,
+    trace_coefficients,
+)
+from skill_agent.policy import SkillPolicy
+from skill_agent.replay import TrajectoryBatch
+
+Terms = dict[str, Tensor]  # what is logged, by name: scalars, or (B, L) for their mean
+
+
+class Draws(NamedTuple):
+    """The random numbers of one update; compiled code can't draw them from a generator."""
+
+    next_action: Tensor  # (B, L, A), for the targets
+    latent: Tensor  # (B, L, Z), for the policy's loss
+    action: Tensor  # (B, L, A), for the policy's loss
+    states: Tensor | None = None  # (B, H - 1 + L, S), for the inference network
+
+
+def draw(policy: SkillPolicy, batch: TrajectoryBatch, generator: torch.Generator) -> Draws:
+    """The random numbers of an update on ``batch``."""
+    windows, steps, size = batch.action.shape
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, device=batch.action.device)
+
+    next_action = normal(windows, steps, size)
+    latent = policy.family.noise((windows, steps), generator)
+    draws = Draws(next_action, latent, normal(windows, steps, size))
+    config = policy.config
+    if policy.inference is None or not config.inference_noise:
+        return draws
+    states = normal(windows, config.segment - 1 + steps, batch.observation.shape[2])
+    return draws._replace(states=config.inference_noise * states)
+
+
+def losses(
+    policy: SkillPolicy, batch: TrajectoryBatch, draws: Draws, gamma: float, versatility: Tensor
+) -> tuple[Tensor, Terms]:
+    """The sum of all losses on one batch, and its terms.
+
+    Critic (equation 5), policy and embedding (6) and inference network (7) have disjoint
+    parameters and gradients, so one sum and one optimiser serve them all.
+
+    Args:
+        policy: all networks.
+        batch: windows from replay, with states as the networks see them.
+        draws: random numbers.
+        gamma: discount factor.
+        versatility: () factor of a1 and a2 in force.
+    """
+    state_t = batch.observation[:, :-1]  # (B, L, S)
+    steps = state_t.shape[1]
+    task = torch.eye(policy.n_tasks, device=state_t.device)[batch.task][:, None].expand(-1, steps, -1)  # (B, L, T)
+    code = policy.family.code(batch.latent)[:, None].expand(-1, steps, -1)  # (B, L, Z)
+
+    log_q = inference_log_prob(policy, batch, draws)  # (B, L)
+    target_t, target_terms = critic_targets(
+        policy, batch, task, code, log_q.detach(), draws.next_action, gamma, versatility
+    )
+    q_t = policy.value(state_t, batch.action, code, task, target=False, frozen=False)  # (K, B, L)
+    critic_loss = masked_mean((q_t - target_t).square().sum(0), batch.mask)
+    inference_loss = -masked_mean(log_q, batch.mask)
+    policy_loss, policy_terms = actor_loss(policy, state_t, task, batch, draws, versatility)
+    terms = {"loss/critic": critic_loss, "loss/inference": inference_loss, "loss/actor": policy_loss}
+    return critic_loss + inference_loss + policy_loss, terms | target_terms | policy_terms
+
+
+@torch.no_grad()
+def critic_targets(
+    policy: SkillPolicy,
+    batch: TrajectoryBatch,
+    task: Tensor,
+    code: Tensor,
+    log_q: Tensor,
+    next_action: Tensor,
+    gamma: float,
+    versatility: Tensor,
+) -> tuple[Tensor, Terms]:
+    """Retrace targets (B, L) of the augmented reward, recomputed with the present networks.
+
+    Args:
+        policy: all networks.
+        batch: windows from replay.
+        task: (B, L, T) one-hot.
+        code: (B, L, Z).
+        log_q: (B, L) log q(z|a, s^H).
+        next_action: (B, L, A) noise.
+        gamma: discount factor.
+        versatility: () factor of a2.
+    """
+    config = policy.config
+    codes = torch.cat((code, code[:, -1:]), dim=1)  # (B, L + 1, Z)
+    mean, log_std = policy.action_distribution(batch.observation, codes)
+    entropy_t = gaussian_entropy(log_std[:, :-1])
+    log_prob_t = gaussian_log_prob(batch.action, mean[:, :-1], log_std[:, :-1])
+    action_tp1 = gaussian_sample(mean[:, 1:], log_std[:, 1:], next_action)
+
+    # The constant makes ignorance worth 0: it moves no optimum, and spares the critic learning it.
+    clipped_log_q = (log_q + policy.family.max_entropy).clamp(-config.inference_clip, config.inference_clip)
+    inference_coef = config.inference_coef * versatility
+    reward_t = augmented_reward(batch.reward, clipped_log_q, entropy_t, inference_coef, config.policy_entropy_coef)
+    embedding_ratio = None
+    if config.trace_embedding_ratio:
+        embedding_ratio = policy.family.log_prob(policy.embedding(batch.task), batch.latent) - batch.latent_log_prob
+    trace_t = trace_coefficients(log_prob_t, batch.log_prob, config.retrace_lambda, embedding_ratio) * batch.mask
+
+    # Q(s_t, a_t) of the first step, which cancels out of its target, is left out.
+    states = torch.cat((batch.observation[:, 1:-1], batch.observation[:, 1:]), dim=1)  # (B, 2 L - 1, S)
+    actions = torch.cat((batch.action[:, 1:], action_tp1), dim=1)
+    codes, tasks = (torch.cat((x[:, 1:], x), dim=1) for x in (code, task))
+    values = policy.value(states, actions, codes, tasks, target=True, frozen=True).amin(0)  # (B, 2 L - 1)
+    q_t, v_tp1 = torch.nn.functional.pad(values, (1, 0)).chunk(2, dim=1)
+    targets = retrace_targets(q_t, v_tp1, reward_t, gamma * batch.discount, trace_t)
+    return targets, {
+        "reward/task": batch.reward,
+        "reward/inference": inference_coef * clipped_log_q,
+        "reward/policy_entropy": config.policy_entropy_coef * entropy_t,
+        "retrace/mean_trace": trace_t,
+        "retrace/mean_target": targets,
+    }
+
+
+def inference_log_prob(policy: SkillPolicy, batch: TrajectoryBatch, draws: Draws) -> Tensor:
+    """Log q(z|a_i, s_i^H) of the stored z at every step, (B, L); 0 without an inference network."""
+    if policy.inference is None:
+        return torch.zeros_like(batch.reward)
+    steps = batch.action.shape[1]
+    states = torch.cat((batch.context, batch.observation[:, :-1]), dim=1)  # (B, H - 1 + L, S)
+    if draws.states is not None:
+        states = states + draws.states
+    segments = states.unfold(1, policy.config.segment, 1).transpose(2, 3)  # (B, L, H, S)
+    params = policy.inferred(batch.action.flatten(0, 1), segments.flatten(0, 1))
+    latent = batch.latent[:, None].expand(-1, steps, -1).flatten(0, 1)
+    return policy.inference_family.log_prob(params, latent).reshape(-1, steps)
+
+
+def actor_loss(
+    policy: SkillPolicy, state_t: Tensor, task: Tensor, batch: TrajectoryBatch, draws: Draws, versatility: Tensor
+) -> tuple[Tensor, Terms]:
+    """Minus equation 6: Q + a3 H[pi] at z ~ p(z|t) and a ~ pi, plus a1 H[p(z|t)].
+
+    Args:
+        policy: all networks.
+        state_t: (B, L, S).
+        task: (B, L, T) one-hot.
+        batch: windows from replay.
+        draws: random numbers.
+        versatility: () factor of a1.
+    """
+    config = policy.config
+    params = policy.embedding(batch.task)[:, None].expand(-1, state_t.shape[1], -1)
+    code = policy.family.code(policy.family.sample(params, draws.latent))
+    raw_mean, log_std = policy.action_parameters(state_t, code)
+    action = gaussian_sample(torch.tanh(raw_mean), log_std, draws.action)
+    value = masked_mean(policy.value(state_t, action, code, task, target=False, frozen=True, count=1)[0], batch.mask)
+    policy_entropy = masked_mean(gaussian_entropy(log_std), batch.mask)
+    every_task = torch.arange(policy.n_tasks, device=state_t.device)
+    embedding_entropy = policy.family.entropy(policy.embedding(every_task)).mean()
+    embedding_coef = config.embedding_entropy_coef * versatility
+    loss = -value - config.policy_entropy_coef * policy_entropy - embedding_coef * embedding_entropy
+    saturation = raw_mean.square().mean()
+    return loss + config.saturation_coef * saturation, {
+        "policy/value": value,
+        "policy/saturation": saturation,
+        "policy/entropy": policy_entropy,
+        "embedding/entropy": embedding_entropy,
+    }
