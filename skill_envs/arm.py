@@ -20,7 +20,7 @@ Point = tuple[float, float, float]
 GRIP_DEPTH = 0.025  # of the finger tips below the block's top at the start [m]
 JOINT_NOISE = 0.03  # half-width of the uniform noise on the arm's start, less what would move the hand [rad]
 ALL_AROUND = (0.0, 2 * np.pi)  # angles on the ring [rad]
-BEHIND_L_WALL = (-7 * np.pi / 12, np.pi / 12)  # where the wall stands between the block and the centre [rad]
+BEHIND_L_WALL = (-np.pi / 12, 2 * np.pi / 9)  # where the wall stands between the block and the centre [rad]
 YAW_NOISE = 0.1  # half-width of the uniform noise on the block's yaw [rad]
 RING_RADIUS = 0.20  # of the ring that Push, Lift and LWall start on: clear of the L-wall [m]
 _NODES = 64  # of the table that start poses are interpolated from
@@ -122,7 +122,7 @@ _BESIDE_TABLE = _at(0.0, 0.21, HALF_BLOCK)
 _ACROSS_WALL = _at(0.0, 0.12, HALF_BLOCK)
 _WALL_GOAL = _at(0.0, -0.085, HALF_BLOCK)
 _FRONT = Camera(_at(1.2, -0.95, 1.05), _at(-0.16, 0.0, 0.22))
-_OPEN_SIDE = Camera(_at(0.35, 1.5, 1.1), _at(-0.16, 0.0, 0.22))  # of the L-wall
+_OPEN_SIDE = Camera(_at(0.35, -1.5, 1.1), _at(-0.16, 0.0, 0.22))  # of the L-wall
 _SIDE = Camera(_at(0.95, 1.05, 0.85), _at(-0.12, 0.05, 0.24))
 
 ON_FLOOR = (0.0, HALF_BLOCK + 0.02)  # heights of the centre of a block that is not lifted [m]

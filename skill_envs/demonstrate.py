@@ -138,7 +138,7 @@ def _way_points(task: str, block: Float, tip: Float) -> list[Float]:
         return [pressed, pressed + aside, goal + grip + aside, goal + grip]
     if task == "LWall":
         route = [np.array([*CENTRE[:2] + p, pressed[2]]) for p in _around_l_wall(block - CENTRE)]
-        return [*route, goal + grip + (-0.03, 0.03, 0.0)]  # aside: room for the wrist
+        return [*route, goal + grip]
     if task == "RailPush":
         over = up + (goal - block) * (1.0, 1.0, 0.0)
         return [press, pressed + up, pressed + over, goal + grip]
@@ -148,11 +148,11 @@ def _way_points(task: str, block: Float, tip: Float) -> list[Float]:
 def _around_l_wall(block: Float) -> list[Float]:
     """Corners (2,) of a way from the ring into the L-wall's open side, relative to the goal [m]."""
     x, y = block[:2]
-    if -y < x:  # the wall is symmetric about the diagonal
-        return [-point[::-1] for point in _around_l_wall(np.array([-y, -x]))]
-    west, north_west = np.array([-_AROUND, 0.0]), np.array([-_AROUND, _AROUND]) / np.sqrt(2)
-    if y >= 0.0:
+    if y < x:  # the wall is symmetric about the diagonal
+        return [point[::-1] for point in _around_l_wall(np.array([y, x]))]
+    west = np.array([-_AROUND, 0.0])
+    if y <= 0.0:
         return []
     if x < -_AROUND * 0.75:
-        return [west, north_west]
-    return [np.array([x, -_AROUND]), np.array([-_AROUND, -_AROUND]), west, north_west]
+        return [west]
+    return [np.array([x, _AROUND]), np.array([-_AROUND, _AROUND]), west]

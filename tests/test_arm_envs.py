@@ -97,15 +97,20 @@ def test_a_start_is_at_rest_and_not_a_success(task):
     assert np.abs(env.physics.qvel[:, :7]).max() < 0.3
 
 
-def test_the_l_wall_stands_between_every_start_and_the_centre():
+def test_the_l_wall_stands_between_every_start_and_the_centre_and_touches_nothing():
     env = SkillVectorEnv(["LWall"], 200)
     env.reset(seed=0)
     x, y, _ = (env.physics.qpos[:, 7:10] - CENTRE).T
     angle = np.degrees(np.arctan2(y, x))
-    assert np.hypot(x, y) == pytest.approx(0.2) and -105 <= angle.min() < -100 and 10 < angle.max() <= 15
-    # Where the straight way crosses the far side (x = 0.095) or the right one (y = -0.095), there is a wall.
-    far, right = 0.095 * y / x, -0.095 * x / y
-    assert (((x > 0.095) & (np.abs(far) < 0.095)) | ((y < -0.095) & (np.abs(right) < 0.095))).all()
+    assert np.hypot(x, y) == pytest.approx(0.2) and -15 <= angle.min() < -10 and 37 < angle.max() <= 40
+    # Where the straight way crosses the far side (x = 0.095), there is a wall.
+    far = 0.095 * y / x
+    assert ((x > 0.095) & (np.abs(far) < 0.095)).all()
+    model = env.physics.write_model(0)
+    wall = {i for i in range(model.ngeom) if model.geom(i).name.startswith("l_wall/")}
+    assert len(wall) == 2
+    for i in range(env.num_envs):
+        assert not wall & set(env.physics.write_data(i).contact.geom.ravel().tolist())
     ring = SkillVectorEnv(["Push"], 200)
     ring.reset(seed=0)
     assert np.ptp(np.arctan2(*(ring.physics.qpos[:, 7:9] - CENTRE[:2]).T)) > 6
