@@ -182,7 +182,7 @@ _METHODS = {
 
 def fig5(records: Records) -> Figure:
     """Figure 5: return and success against steps on the transfer tasks: interquartile mean, 95 % bootstrap interval."""
-    figure = Figure(figsize=(13, 7), layout="constrained")
+    figure = Figure(figsize=(13, 7.8), layout="constrained")
     axes = figure.subplots(2, len(FAMILIES), sharex="col")
     for column, (family, about) in enumerate(FAMILIES.items()):
         budget = about.transfer_steps
@@ -204,8 +204,8 @@ def fig5(records: Records) -> Figure:
         axes[0, column].set(title=about.name, ylim=(-2, None))
         axes[1, column].set(xlabel="environment steps", ylim=(-0.02, 1.02))
         axes[1, column].xaxis.set_major_formatter(EngFormatter(sep=""))
-        if axes[0, column].lines:
-            axes[0, column].legend(framealpha=0.9, edgecolor="none", fontsize=7, loc="best")
+        if axes[1, column].lines:
+            axes[1, column].legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     axes[0, 0].set(ylabel="return")
     axes[1, 0].set(ylabel="success at the end of the episode")
     return figure

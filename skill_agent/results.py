@@ -185,7 +185,9 @@ def _comparisons(family: str, name: str, method: str, ours: list[Any], baseline:
     a, b = ([value_at(r, budget, "success") for r in found] for found in (ours, baseline))
     early = [[early_area(r, budget) for r in found] for found in (ours, baseline)]
     measured = f"{_each(a)} against {_each(b)}; "
-    measured += f"mean over the first third {np.mean(early[0]):.2f} against {np.mean(early[1]):.2f}"
+    measured += f"mean over the first third {np.mean(early[0]):.2f} against {np.mean(early[1]):.2f}; "
+    reached = (", ".join(_millions(steps_to(r, 0.9)) for r in found) for found in (ours, baseline))
+    measured += f"first evaluation at 90 %, in million steps, {' against '.join(reached)}"
     if method == "scratch":
         measured += f"; with the budget of pre-training as well {_each([final_success(r) for r in baseline])}"
     claim = f"{name}, ours against {method}: {{}} after {budget:,} steps"
@@ -213,6 +215,12 @@ def value_at(record: dict[str, Any], budget: int, key: str) -> float:
     return float(np.interp(budget, plots.steps(record), plots.worst(record, key)))
 
 
+def steps_to(record: dict[str, Any], success: float) -> int | None:
+    """Steps at the first evaluation with at least that success, or None."""
+    found = zip(plots.steps(record), plots.worst(record, "success"), strict=True)
+    return next((steps for steps, value in found if value >= success), None)
+
+
 def early_area(record: dict[str, Any], budget: int) -> float:
     """Mean success over the first third of ``budget``: the area under that part of the curve."""
     grid = np.linspace(0, budget / 3, 101)
@@ -221,6 +229,10 @@ def early_area(record: dict[str, Any], budget: int) -> float:
 
 def _each(values: Iterable[float]) -> str:
     return ", ".join(f"{value:.2f}" for value in values)
+
+
+def _millions(steps: int | None) -> str:
+    return "never" if steps is None else f"{steps / 1e6:.2f}"
 
 
 def _minutes(found: list[dict[str, Any]]) -> str:

@@ -332,6 +332,8 @@ def test_claims_of_figure_5_compare_at_the_same_budget():
     assert ours.holds and scratch.holds  # 0.3 after 1,536,000 steps
     assert returns.holds and returns.measured == "51.0, 48.0, 54.0 against 15.0"
     assert "against 0.30" in scratch.measured and scratch.measured.endswith("as well 0.90")
+    assert results.steps_to(long, 0.9) == 3_072_000 and results.steps_to(long, 0.91) is None
+    assert "million steps, never, never, 1.54 against 3.07;" in scratch.measured
     records["lwall-all"] = [_curve(0.1, 0.1), _curve(0.8, 0.1)]
     assert [claim.holds for claim in results.fig5_claims(records)] == [True, False, False, True, True]
     records["lwall-all"][1]["final"]["return"] = 47.9  # though success is as high
