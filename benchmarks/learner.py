@@ -117,12 +117,10 @@ def updates(rounds: int) -> dict[str, Any]:
     return result
 
 
-def collection(rounds: int) -> dict[str, float]:
+def collection(rounds: int, compiled: bool) -> dict[str, float]:
     """Time of a step of 64 environments in `learn` without updates, and of its physics alone."""
-    env = make_skill_vec_env("SkillEmbed/LWallPretrain-v0", 64, seed=0, num_threads=1)
-    agent = SkillEmbedding("MultiInputPolicy", env, seed=0, device="cpu", gradient_steps=0, learning_starts=0)
-    agent.learn(6_400)
-    batch = env.unwrapped.env.physics._batch  # type: ignore[attr-defined]
+    agent = make_agent(bf16=False, compiled=compiled)
+    batch = agent.env.unwrapped.env.physics._batch  # type: ignore[union-attr]
     inside, step = 0.0, batch.step
 
     def timed(*args: Any, **kwargs: Any) -> None:
@@ -157,7 +155,8 @@ def main() -> None:
         return
     load = os.getloadavg()[0]
     record: dict[str, Any] = {"cpus": os.cpu_count(), "load_average_before": round(load, 2), **updates(args.rounds)}
-    record["collection"] = collection(args.rounds // 4)
+    for name, compiled in (("collection", False), ("collection, compiled", True)):
+        record[name] = collection(args.rounds // 4, compiled)
     output = subprocess.run([sys.executable, __file__, "--memory"], check=True, capture_output=True, text=True).stdout
     record["gigabytes"] = round(int(output.split()[-1]) / 2**20, 3)
     for key, value in record.items():
