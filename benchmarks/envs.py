@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--id", default="SkillEmbed/LWall-v0", choices=list(ENVIRONMENTS))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="taken in turn; the best counts, the least disturbed")
+    parser.add_argument("--rounds", type=int, default=5, help="taken in turn; the best counts, the least disturbed")
     parser.add_argument("--workers", type=int, nargs="*", default=[2, 4, 8])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
