@@ -135,7 +135,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
             )
         # The factor of a1 and a2 in force; compiled code sees a tensor change.
-        self._warm = torch.ones((), device=self.device)
+        self._versatility = torch.ones((), device=self.device)
         self._compiled: dict[str, Callable[..., Any]] = {}
         if self.config.compile:
             for method in (self.losses, self.behaviour):
@@ -159,7 +159,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_generator", "_warm", "_compiled"]
+        return [*super()._excluded_save_params(), "_generator", "_versatility", "_compiled"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -269,11 +269,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, config = self.policy, self.config
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
-        if config.versatility_warmup:
-            progress = min(1.0, (1.0 - self._current_progress_remaining) / config.versatility_warmup)
-            self._warm.fill_(
-                config.versatility_start + (1.0 - config.versatility_start) * progress**config.versatility_power
-            )
+        self._versatility.fill_(config.versatility(1.0 - self._current_progress_remaining))
         if config.normalize_observations and self._n_updates == 0:
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
         losses = self._compiled.get("losses", self.losses)
@@ -303,4 +299,4 @@ class SkillEmbedding(OffPolicyAlgorithm):
 
     def losses(self, batch: TrajectoryBatch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of all losses on one batch, and its terms; see `skill_agent.objective.losses`."""
-        return objective.losses(self.policy, batch, draws, self.gamma, self._warm)
+        return objective.losses(self.policy, batch, draws, self.gamma, self._versatility)

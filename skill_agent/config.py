@@ -121,6 +121,13 @@ class SkillConfig:
             ("inference_channels",), lambda value: value != (), "choose None or at least one entry of the state"
         )
 
+    def versatility(self, progress: float) -> float:
+        """The factor of a1 and a2 in force when a share ``progress`` of the training is done."""
+        if not self.versatility_warmup:
+            return 1.0
+        grown: float = min(1.0, progress / self.versatility_warmup) ** self.versatility_power
+        return self.versatility_start + (1.0 - self.versatility_start) * grown
+
     def _check(self, names: tuple[str, ...], valid: Callable[[Any], bool], choice: str) -> None:
         for name in names:
             if not valid(value := getattr(self, name)):

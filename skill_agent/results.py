@@ -164,7 +164,7 @@ def fig5_claims(records: Records) -> list[Claim]:
     for family, (name, *_) in FAMILIES.items():
         if not (ours := records.get(family)):
             continue
-        success = [final_success(r) for r in ours]
+        success = [final(r, "success") for r in ours]
         claims.append(
             Claim(
                 f"transfer to {name}: success of every seed at the end of the episode",
@@ -189,7 +189,7 @@ def _comparisons(family: str, name: str, method: str, ours: list[Any], baseline:
     reached = (", ".join(_millions(steps_to(r, 0.9)) for r in found) for found in (ours, baseline))
     measured += f"first evaluation at 90 %, in million steps, {' against '.join(reached)}"
     if method == "scratch":
-        measured += f"; with the budget of pre-training as well {_each([final_success(r) for r in baseline])}"
+        measured += f"; with the budget of pre-training as well {_each([final(r, 'success') for r in baseline])}"
     claim = f"{name}, ours against {method}: {{}} after {budget:,} steps"
     if family != "lwall":
         holds = bool(np.mean(a) > np.mean(b) or np.mean(early[0]) > np.mean(early[1]))
@@ -203,15 +203,15 @@ def _comparisons(family: str, name: str, method: str, ours: list[Any], baseline:
     ]
 
 
-def final_success(record: dict[str, Any]) -> float:
-    """Success of the final policy, on its worst task."""
-    return float(min(record["final"]["success"]))
+def final(record: dict[str, Any], key: str) -> float:
+    """Success or return (``key``) of the final policy, on its worst task."""
+    return float(np.min(record["final"][key]))
 
 
 def value_at(record: dict[str, Any], budget: int, key: str) -> float:
     """Success or return (``key``) after ``budget`` steps: final if training ended there, else by the curve."""
     if record["total_timesteps"] < 1.05 * budget:
-        return float(np.min(record["final"][key]))
+        return final(record, key)
     return float(np.interp(budget, plots.steps(record), plots.worst(record, key)))
 
 

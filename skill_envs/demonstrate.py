@@ -137,22 +137,9 @@ def _way_points(task: str, block: Float, tip: Float) -> list[Float]:
         aside = np.array([-_ASIDE, 0.0, 0.0])
         return [pressed, pressed + aside, goal + grip + aside, goal + grip]
     if task == "LWall":
-        route = [np.array([*CENTRE[:2] + p, pressed[2]]) for p in _around_l_wall(block - CENTRE)]
-        return [*route, goal + grip]
+        corners = ((_AROUND, block[1]), (_AROUND, -_AROUND), (0.0, -_AROUND))  # around the far side's right end
+        return [*(np.array([CENTRE[0] + x, y, pressed[2]]) for x, y in corners), goal + grip]
     if task == "RailPush":
         over = up + (goal - block) * (1.0, 1.0, 0.0)
         return [press, pressed + up, pressed + over, goal + grip]
     return [goal + grip]
-
-
-def _around_l_wall(block: Float) -> list[Float]:
-    """Corners (2,) of a way from the ring into the L-wall's open side, relative to the goal [m]."""
-    x, y = block[:2]
-    if y < x:  # the wall is symmetric about the diagonal
-        return [point[::-1] for point in _around_l_wall(np.array([y, x]))]
-    west = np.array([-_AROUND, 0.0])
-    if y <= 0.0:
-        return []
-    if x < -_AROUND * 0.75:
-        return [west]
-    return [np.array([x, _AROUND]), np.array([-_AROUND, _AROUND]), west]

@@ -37,6 +37,10 @@ def draw(agent, batch):
     return objective.draw(agent.policy, batch, agent._generator)
 
 
+def inferred(agent, batch, draws=None):
+    return objective.inference_log_prob(agent.policy, batch, draws or draw(agent, batch))
+
+
 def test_two_runs_with_the_same_seed_have_bit_identical_parameters():
     first, second = (make_agent().learn(2_000).policy.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -116,9 +120,7 @@ def test_a1_adds_the_gradient_of_the_embedding_entropy(embedding):
 def test_a2_moves_the_target_by_log_q_and_the_critic_gradient_only():
     agent = make_agent(inference_coef=0.0).learn(1_000)
     batch = sample(agent)
-    log_q = (
-        objective.inference_log_prob(agent.policy, batch, draw(agent, batch)).detach() + agent.policy.family.max_entropy
-    )
+    log_q = inferred(agent, batch).detach() + agent.policy.family.max_entropy
     terms0, without = embedding_gradient(agent, batch)
     terms1, with_term = embedding_gradient(agent, batch, inference_coef=0.5)
     assert not terms0["reward/inference"].any()
@@ -138,14 +140,10 @@ def test_tasks_start_with_the_same_z_or_apart():
 def test_with_inference_channels_log_q_depends_on_these_entries_alone():
     agent = make_agent(inference_channels=(0, 1), segment=2).learn(1_000)
     batch = sample(agent)
-    log_q = objective.inference_log_prob(agent.policy, batch, draw(agent, batch))
+    log_q = inferred(agent, batch)
 
     def changes(**fields):
-        return (
-            (objective.inference_log_prob(agent.policy, batch._replace(**fields), draw(agent, batch)) != log_q)
-            .any()
-            .item()
-        )
+        return (inferred(agent, batch._replace(**fields)) != log_q).any().item()
 
     velocity, position = batch.observation.clone(), batch.observation.clone()
     velocity[..., 2:] += 1.0
@@ -172,9 +170,9 @@ def test_inference_noise_blurs_the_states_that_log_q_sees_and_nothing_else():
         context=batch.context + draws.states[:, :1],
         observation=torch.cat((batch.observation[:, :-1] + draws.states[:, 1:], batch.observation[:, -1:]), dim=1),
     )
-    log_q = objective.inference_log_prob(agent.policy, batch, draws)
-    torch.testing.assert_close(log_q, objective.inference_log_prob(agent.policy, shifted, clear))
-    assert (log_q - objective.inference_log_prob(agent.policy, batch, clear)).abs().max() > 0
+    log_q = inferred(agent, batch, draws)
+    torch.testing.assert_close(log_q, inferred(agent, shifted, clear))
+    assert (log_q - inferred(agent, batch, clear)).abs().max() > 0
     noisy, without = (agent.losses(batch, d)[1] for d in (draws, clear))
     torch.testing.assert_close(noisy["loss/actor"], without["loss/actor"])
     assert draw(make_agent().learn(1_000), batch).states is None
@@ -203,7 +201,7 @@ def _policy_entropy(agent, batch):
     draws = draw(agent, batch)  # the same as in losses()
     state = batch.observation[:, :-1]
     task = torch.eye(agent.policy.n_tasks)[batch.task][:, None].expand(-1, batch.mask.shape[1], -1)
-    return objective.actor_loss(agent.policy, state, task, batch, draws, agent._warm)[1]["policy/entropy"]
+    return objective.actor_loss(agent.policy, state, task, batch, draws, agent._versatility)[1]["policy/entropy"]
 
 
 # Behaviour ---------------------------------------------------------------------------------------
@@ -385,7 +383,7 @@ def test_targets_are_those_of_all_values():
     task = torch.eye(agent.policy.n_tasks)[batch.task][:, None].expand(-1, steps, -1)
     code = agent.policy.family.code(batch.latent)[:, None].expand(-1, steps, -1)
     targets, terms = objective.critic_targets(
-        agent.policy, batch, task, code, log_q, draws.next_action, agent.gamma, agent._warm
+        agent.policy, batch, task, code, log_q, draws.next_action, agent.gamma, agent._versatility
     )
 
     def value(state, action):
