@@ -108,14 +108,13 @@ class Family(NamedTuple):
 
     name: str
     pretrain_steps: int
-    transfer_steps: int
     settings: dict[str, Any]  # of its pre-training, on top of `ARM`
 
 
 FAMILIES = {
-    "springwall": Family("SpringWall", 1_024_000, 512_000, {}),
-    "lwall": Family("LWall", 1_536_000, 1_536_000, VERSATILE),
-    "railpush": Family("RailPush", 1_536_000, 512_000, {}),
+    "springwall": Family("SpringWall", 1_024_000, {}),
+    "lwall": Family("LWall", 1_536_000, VERSATILE),
+    "railpush": Family("RailPush", 1_536_000, {}),
 }
 # What figure 5 compares with: skills of the same pre-training, but for these settings. Where a2 is 0 the policy
 # ignores q, which noise would only blur.
@@ -133,19 +132,20 @@ PRETRAIN = {
     **{
         f"{family}{suffix}": _arm(f"{name}Pretrain", steps, **own | settings)
         for suffix, settings in [("", {}), *((f"-{method}", settings) for method, settings in BASELINES.items())]
-        for family, (name, steps, _, own) in FAMILIES.items()
+        for family, (name, steps, own) in FAMILIES.items()
     },
     "all": _arm("PretrainAll", 3_072_000, **VERSATILE, embedding_dim=6),
     "pointmass": _point_mass("Duplicate", 500_000, **TWO_GOALS),
 }
 
+TRANSFER_STEPS = 512_000
 MAPPING: dict[str, Any] = {
     "embedding": "task_id",
     "gamma": 0.95,
     "buffer_size": 50_000,
     "learning_starts": 1_280,
     "train_freq": 20,
-    "gradient_steps": 20,
+    "gradient_steps": 40,
     "target_period": 20,
     "window": 5,
     "bf16": True,
@@ -155,12 +155,12 @@ MAPPING: dict[str, Any] = {
 
 
 def _transfers(family: str) -> dict[str, Run]:
-    name, pretrain_steps, steps, _ = FAMILIES[family]
+    name, pretrain_steps, _ = FAMILIES[family]
     skills = {family: family, **{f"{family}-{m}": f"{family}-{m}" for m in BASELINES}, f"{family}-all": "all"}
-    ours = Run(f"SkillEmbed/{name}-v0", steps, MAPPING, learning_rate=1e-3, hold=5)
+    ours = Run(f"SkillEmbed/{name}-v0", TRANSFER_STEPS, MAPPING, learning_rate=1e-3, hold=5)
     return {
         **{variant: replace(ours, skills=found) for variant, found in skills.items()},
-        f"{family}-scratch": _arm(name, pretrain_steps + steps, embedding="task_id"),
+        f"{family}-scratch": _arm(name, pretrain_steps + TRANSFER_STEPS, embedding="task_id"),
     }
 
 

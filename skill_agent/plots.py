@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from skill_agent import evaluate, statistics
-from skill_agent.experiments import FAMILIES
+from skill_agent.experiments import FAMILIES, TRANSFER_STEPS
 from skill_agent.files import write_whole
 from skill_envs import ENVIRONMENTS, TASKS
 
@@ -144,7 +144,7 @@ def pretrain(records: Records) -> Figure:
             ax.plot(at, success.T, color=_COLOURS[k], linewidth=0.6, alpha=0.5)
             ax.plot(at, success.mean(0), color=_COLOURS[k], linewidth=2.2, label=name)
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        ax.set(title=f"{variant} ({len(found)} seeds)", xlabel="environment steps", ylim=(-0.02, 1.02))
+        ax.set(title=f"{variant} ({_seeds(found)})", xlabel="environment steps", ylim=(-0.02, 1.02))
         ax.legend(frameon=False)
     figure.supylabel("success at the end of the episode")
     return figure
@@ -185,8 +185,7 @@ def fig5(records: Records) -> Figure:
     figure = Figure(figsize=(13, 7.8), layout="constrained")
     axes = figure.subplots(2, len(FAMILIES), sharex="col")
     for column, (family, about) in enumerate(FAMILIES.items()):
-        budget = about.transfer_steps
-        grid = np.linspace(0, budget, 21)
+        grid = np.linspace(0, TRANSFER_STEPS, 21)
         for suffix, (label, colour) in _METHODS.items():
             if not (found := records.get(family + suffix, [])):
                 continue
@@ -198,7 +197,7 @@ def fig5(records: Records) -> Figure:
                     middle,
                     color=colour,
                     linewidth=2,
-                    label=f"{label} ({len(found)} seed{'s' * (len(found) > 1)})",
+                    label=f"{label} ({_seeds_and_budget(found)})",
                 )
                 ax.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
         axes[0, column].set(title=about.name, ylim=(-2, None))
@@ -209,6 +208,17 @@ def fig5(records: Records) -> Figure:
     axes[0, 0].set(ylabel="return")
     axes[1, 0].set(ylabel="success at the end of the episode")
     return figure
+
+
+def _seeds(found: list[dict[str, Any]]) -> str:
+    return f"{len(found)} seed{'s' * (len(found) > 1)}"
+
+
+def _seeds_and_budget(found: list[dict[str, Any]]) -> str:
+    """For a legend: number of seeds and, where training went on beyond the figure, how it ended."""
+    if (last := steps(found[0])[-1]) < 1.05 * TRANSFER_STEPS:
+        return _seeds(found)
+    return f"{_seeds(found)}; {np.mean([worst(r, 'success')[-1] for r in found]):.0%} after {last / 1e6:.1f} M steps"
 
 
 def steps(record: dict[str, Any]) -> list[int]:
