@@ -184,8 +184,8 @@ def fig5(records: Records) -> Figure:
     """Figure 5: return and success against steps on the transfer tasks: interquartile mean, 95 % bootstrap interval."""
     figure = Figure(figsize=(13, 7.8), layout="constrained")
     axes = figure.subplots(2, len(FAMILIES), sharex="col")
+    grid = np.linspace(0, TRANSFER_STEPS, 21)
     for column, (family, about) in enumerate(FAMILIES.items()):
-        grid = np.linspace(0, TRANSFER_STEPS, 21)
         for suffix, (label, colour) in _METHODS.items():
             if not (found := records.get(family + suffix, [])):
                 continue
