@@ -178,4 +178,4 @@ EXPERIMENTS = {
     "fig4": FIGURE4,
     "fig5": FIGURE5 | {"pointmass": POINT_MASS_TRANSFER},
 }
-SEEDS = {"fig2": 10, "fig3": 10, "pretrain": 3, "fig4": 3, "fig5": 3, "fig6": 3}
+SEEDS = {"fig2": 10, "fig3": 10, "pretrain": 3, "fig4": 5, "fig5": 3, "fig6": 3}

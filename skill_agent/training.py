@@ -56,8 +56,8 @@ class Evaluation(BaseCallback):
 
     @classmethod
     def of(cls, run: Run) -> Evaluation:
-        """Ten evaluations in a run, and one at its end."""
-        return cls(run.env_id, run.total_timesteps // 10)
+        """Twenty evaluations in a run, and one at its end."""
+        return cls(run.env_id, run.total_timesteps // 20)
 
     @property
     def seconds(self) -> float:
