@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -142,9 +143,7 @@ def episodes(
     return np.stack(rewards, 1).astype(np.float32), np.stack(successes, 1)
 
 
-def marginal_paths(
-    skills: SkillPolicy, env_id: str, hold: int, draws: int, n: int, seed: int, one_start: bool = False
-) -> Array:
+def marginal_paths(skills: SkillPolicy, env_id: str, hold: int, draws: int, starts: Sequence[int], seed: int) -> Array:
     """Paths of the block (n, draws * hold + 1, 3) [m] in a one-task environment, for z from the marginal over tasks.
 
     Args:
@@ -152,13 +151,12 @@ def marginal_paths(
         env_id: an environment of the suite.
         hold: steps for which a task and its z are kept.
         draws: tasks and z drawn one after the other, without a reset.
-        n: paths, all in one batch.
-        seed: seeds start states, z and actions.
-        one_start: begin all paths in the same state, so that z and actions alone part them.
+        starts: (n,) seeds of the start states; where they are equal, z and actions alone part the paths.
+        seed: seeds z and actions.
     """
-    generator = torch.Generator().manual_seed(seed)
+    n, generator = len(starts), torch.Generator().manual_seed(seed)
     env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled", max_episode_steps=draws * hold)
-    observation, _ = env.reset(seed=[seed] * n if one_start else seed)  # type: ignore[arg-type]
+    observation, _ = env.reset(seed=list(starts))  # type: ignore[arg-type]
     path = [observation[:, BLOCK]]
     for _ in range(draws):
         task = torch.randint(skills.n_tasks, (n,), generator=generator)

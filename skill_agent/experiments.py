@@ -165,7 +165,7 @@ def _transfers(family: str) -> dict[str, Run]:
 
 
 FIGURE4 = {
-    variant: Run("SkillEmbed/Push-v0", 20_000, skills=skills, hold=50)
+    variant: Run("SkillEmbed/Push-v0", 160_000, skills=skills, hold=50)
     for variant, skills in {"with": "lwall", "without": "lwall-no-inference"}.items()
 }
 FIGURE5 = {variant: run for family in FAMILIES for variant, run in _transfers(family).items()}

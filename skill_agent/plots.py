@@ -152,22 +152,29 @@ def pretrain(records: Records) -> Figure:
 
 def fig4(records: Records, seed: int = 0) -> Figure:
     """Figure 4, right: paths of the block for z from the marginal, without and with the inference term."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    for ax, (variant, colour) in zip(
-        figure.subplots(1, 2, sharex=True, sharey=True), (("without", "#495057"), ("with", "#e03131")), strict=True
-    ):
-        record = records[variant][seed]
-        path = np.array(record["position"])  # (n, T + 1, 3)
-        up = evaluate.lifted(path)
-        for xyz, above in zip(path, up, strict=True):
-            ax.plot(xyz[:, 0], xyz[:, 1], color=colour, linewidth=0.8, alpha=0.7)
-            ax.plot(xyz[above, 0], xyz[above, 1], ".", color="#1971c2", markersize=3)
-            ax.plot(*xyz[0, :2], "k.", markersize=3)
-        areas = ", ".join(f"{r['coverage'] * 1e4:.0f}" for r in records[variant])
-        ax.set(aspect="equal", xlabel="x [m]")
-        ax.set_title(f"{variant} the inference term: {areas} cm² by seed", fontsize=10)
-    figure.axes[0].set(ylabel="y [m]")
-    figure.suptitle(f"the block's paths, z redrawn every {record['hold']} steps (seed {record['seed']}); blue: lifted")
+    figure = Figure(figsize=(10, 7.2), layout="constrained")
+    rows = figure.subplots(2, 2, sharex=True, sharey=True)
+    for column, (variant, colour) in zip(rows.T, (("without", "#495057"), ("with", "#e03131")), strict=True):
+        found = records[variant]
+        record = found[seed]
+        for ax, key, draws in zip(column, ("position_of_one_z", "position"), (1, len(record["coverage"])), strict=True):
+            path = np.array(record[key])  # (n, T + 1, 3)
+            for xyz, above in zip(path, evaluate.lifted(path), strict=True):
+                ax.plot(xyz[:, 0], xyz[:, 1], color=colour, linewidth=0.8, alpha=0.7)
+                ax.plot(xyz[above, 0], xyz[above, 1], ".", color="#1971c2", markersize=3)
+                ax.plot(*xyz[0, :2], "k.", markersize=4)
+            shown = f"{len(path)} paths of {'one z' if draws == 1 else f'{draws} z in turn'}"
+            areas = ", ".join(f"{r['coverage'][draws - 1] * 1e4:.0f}" for r in found)
+            ax.set_title(f"{variant} the inference term, {shown}\n{areas} cm² by seed", fontsize=10)
+            ax.set(aspect="equal")
+    for ax in rows[:, 0]:
+        ax.set(ylabel="y [m]")
+    for ax in rows[1]:
+        ax.set(xlabel="x [m]")
+    about = f"the block's paths from one start, each z for {record['hold']} steps (seed {record['seed']}); blue: lifted"
+    figure.suptitle(
+        f"{about}\narea covered by {record['paths']} paths from one start, mean of {record['starts']} starts"
+    )
     return figure
 
 

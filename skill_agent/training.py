@@ -217,34 +217,36 @@ def transfer(run: Run, seed: int, skills: SkillPolicy, out: Path) -> dict[str, A
     return {**describe(run, seed, agent, curve.seconds), "curve": curve.curve, "final": final}
 
 
-def paths(run: Run, seed: int, skills: SkillPolicy, n: int = 40, kept: int = 8) -> dict[str, Any]:
+def paths(run: Run, seed: int, skills: SkillPolicy, starts: int = 8, n: int = 40, kept: int = 8) -> dict[str, Any]:
     """What figure 4 needs: the block's paths for z from the marginal over tasks, redrawn every ``run.hold`` steps.
 
-    All begin in one state. With starts all around the ring, whose coverage is given as well, most of the
-    area is covered by where the block starts.
+    "coverage" is that of ``n`` paths from one start, the mean over starts [m^2], after one z, two, and so on.
 
     Args:
         run: the environment, the steps of all paths together, and ``hold``.
         seed: seeds start states, z and actions.
         skills: trained skills.
-        n: paths over which coverage is measured.
-        kept: paths that are kept.
+        starts: start states. With one for each path, they would cover most of the area themselves.
+        n: paths from each.
+        kept: whole paths from the first start that are kept; of all ``n``, those of the first z are.
     """
-    draws = run.total_timesteps // (n * run.hold)
-    position, ring = (
-        evaluate.marginal_paths(skills, run.env_id, run.hold, draws, n, 20_000 + seed, one) for one in (True, False)
-    )
+    draws = run.total_timesteps // (starts * n * run.hold)
+    first = 20_000 + starts * seed
+    seeds = np.repeat(np.arange(first, first + starts), n).tolist()
+    position = evaluate.marginal_paths(skills, run.env_id, run.hold, draws, seeds, first)
+    groups = position.reshape(starts, n, -1, 3)
+    ends = range(run.hold + 1, position.shape[1] + 1, run.hold)
     return {
         "seed": seed,
         "env_id": run.env_id,
         "skills": run.skills,
         "hold": run.hold,
+        "starts": starts,
         "paths": n,
-        "draws": draws,
-        "coverage": round(evaluate.coverage(position), 4),
-        "coverage_ring": round(evaluate.coverage(ring), 4),
+        "coverage": [round(float(np.mean([evaluate.coverage(g[:, :end]) for g in groups])), 4) for end in ends],
         "lifted": round(float(evaluate.lifted(position).any(1).mean()), 4),
-        "position": np.round(position[:kept], 3).tolist(),
+        "position": np.round(groups[0, :kept].astype(float), 3).tolist(),
+        "position_of_one_z": np.round(groups[0, :, : run.hold + 1].astype(float), 3).tolist(),
     }
 
 

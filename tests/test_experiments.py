@@ -222,6 +222,8 @@ def tiny_arm(monkeypatch, tmp_path):
         for variant, run in EXPERIMENTS[figure].items():
             small = replace(run, total_timesteps=1_600, n_envs=8, settings=run.settings | tiny_nets)
             monkeypatch.setitem(EXPERIMENTS[figure], variant, small)
+    for variant, run in EXPERIMENTS["fig4"].items():
+        monkeypatch.setitem(EXPERIMENTS["fig4"], variant, replace(run, total_timesteps=8 * 40 * 3 * 50))
     for name in ("rollout", "episodes"):
         monkeypatch.setattr(evaluate, name, _few(getattr(evaluate, name)))
     monkeypatch.setattr(runner, "ProcessPoolExecutor", _InThisProcess)
@@ -259,25 +261,39 @@ def test_figure_5_trains_the_skills_that_it_needs_then_transfers(tiny_arm):
     assert iio.imread(tiny_arm / "fig5.png").std() > 5
 
 
+def test_reproduce_trains_as_many_seeds_as_the_figure_has(monkeypatch):
+    asked = []
+    monkeypatch.setattr(runner, "reproduce", lambda figure, seeds, *rest: asked.append((figure, seeds)) or iter(()))
+    monkeypatch.setattr(plots, "save", lambda *_: None)
+    for figure, *more in (["fig2"], ["fig5"], ["fig5", "--seeds", "7"]):
+        monkeypatch.setattr(sys, "argv", ["skill-embed", "reproduce", figure, *more])
+        cli.main()
+    assert asked == [("fig2", 10), ("fig5", 3), ("fig5", 7)]
+
+
 def test_figure_4_measures_coverage_of_both_sets_of_skills(tiny_arm):
     list(runner.reproduce("fig4", 1, 1, tiny_arm))
     records = runner.load_records(tiny_arm, "fig4")
     assert [r["skills"] for r in records["without"]] == ["lwall-no-inference"]
     for record in (*records["with"], *records["without"]):
         path = np.array(record["position"])
-        assert path.shape == (8, 501, 3) and (path[:, 0] == path[0, 0]).all() and not (path[:, -1] == path[0, -1]).all()
-        assert 0 < record["coverage"] != record["coverage_ring"] > 0 and 0 <= record["lifted"] <= 1
+        assert path.shape == (8, 151, 3) and (path[:, 0] == path[0, 0]).all() and not (path[:, -1] == path[0, -1]).all()
+        one_z = np.array(record["position_of_one_z"])
+        assert one_z.shape == (40, 51, 3) and np.array_equal(one_z[:8], path[:, :51])
+        assert len(record["coverage"]) == 3 and 0 < record["coverage"][0]
+        assert record["coverage"] == sorted(record["coverage"]) and 0 <= record["lifted"] <= 1
     plots.save(plots.fig4(records), tiny_arm / "fig4.png")
     assert iio.imread(tiny_arm / "fig4.png").std() > 5
     for record in records["with"]:
-        record["coverage"] = 0.3
+        record["coverage"] = [0.1, 0.16, 0.3]
     for record in records["without"]:
-        record["coverage"] = 0.1
-    (claim,) = results.fig4_claims(records)
-    assert claim.holds and claim.measured.startswith("3.00")
-    for record in records["without"]:
-        record["coverage"] = 0.21
-    assert not results.fig4_claims(records)[0].holds
+        record["coverage"] = [0.1, 0.1, 0.15]
+    claims = results.fig4_claims(records)
+    assert [claim.holds for claim in claims] == [False, True, True]
+    for claim, about, ratio in zip(
+        claims, ("one z", "2 z in turn", "3 z in turn"), ("1.00", "1.60", "2.00"), strict=True
+    ):
+        assert about in claim.claim and claim.measured.startswith(ratio)
 
 
 def test_figure_6_shows_the_policies_of_figure_5(tiny_arm, monkeypatch):
@@ -309,11 +325,11 @@ def test_marginal_paths_draw_z_anew_and_only_so_often(monkeypatch):
     agent = training.build(Run("SkillEmbed/LWallPretrain-v0", 100, n_envs=2), seed=0)
     codes = []
     monkeypatch.setattr(evaluate, "act", lambda skills, obs, code, generator: codes.append(code) or np.zeros((3, 7)))
-    path = evaluate.marginal_paths(agent.policy, "SkillEmbed/Push-v0", hold=40, draws=3, n=3, seed=0)
+    path = evaluate.marginal_paths(agent.policy, "SkillEmbed/Push-v0", hold=40, draws=3, starts=[0, 1, 0], seed=0)
     assert path.shape == (3, 121, 3)
     changes = [t for t in range(1, 120) if not torch.equal(codes[t], codes[t - 1])]
     assert changes == [40, 80]
-    assert len(np.unique(path[:, 0], axis=0)) == 3
+    assert np.array_equal(path[0, 0], path[2, 0]) and not np.array_equal(path[0, 0], path[1, 0])
 
 
 def test_claims_of_pre_training_ask_four_of_five_seeds_in_time():
