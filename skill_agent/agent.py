@@ -138,8 +138,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
         self._versatility = torch.ones((), device=self.device)
         self._compiled: dict[str, Callable[..., Any]] = {}
         if self.config.compile:
-            for method in (self.losses, self.behaviour):
-                self._compiled[method.__name__] = torch.compile(method, dynamic=False, options=_COMPILER)
+            for method in (self.gradients, self.behaviour):
+                compiled = torch.compile(method, dynamic=False, options=_COMPILER)
+                self._compiled[method.__name__] = torch._dynamo.config.patch(trace_autograd_ops=True)(compiled)
         self._convert_train_freq()
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -272,13 +273,12 @@ class SkillEmbedding(OffPolicyAlgorithm):
         self._versatility.fill_(config.versatility(1.0 - self._current_progress_remaining))
         if config.normalize_observations and self._n_updates == 0:
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
-        losses = self._compiled.get("losses", self.losses)
+        gradients = self._compiled.get("gradients", self.gradients)
         for _ in range(gradient_steps):
             batch = self._sample(batch_size)
-            loss, terms = losses(batch, objective.draw(policy, batch, self._generator))
-            for parameter in policy.trained_parameters:
-                parameter.grad = None
-            loss.backward()
+            loss, terms, found = gradients(batch, objective.draw(policy, batch, self._generator))
+            for parameter, gradient in zip(policy.trained_parameters, found, strict=True):
+                parameter.grad = gradient
             terms["train/grad_norm"] = clip_gradients(policy, loss, terms, config.max_grad_norm)
             policy.optimizer.step()
             self._n_updates += 1
@@ -290,13 +290,24 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 self.logger.record(name, (masked_mean(value, batch.mask) if value.ndim else value).item())
 
     def _sample(self, batch_size: int) -> TrajectoryBatch:
-        """Windows from replay, with states as the networks see them."""
+        """Windows from replay."""
         assert self.replay_buffer is not None
         window, segment = self.config.window, self.config.segment
-        batch = self.replay_buffer.sample_windows(batch_size, window, segment, self._rng, self._vec_normalize_env)
+        return self.replay_buffer.sample_windows(batch_size, window, segment, self._rng, self._vec_normalize_env)
+
+    def features(self, batch: TrajectoryBatch) -> TrajectoryBatch:
+        """The batch with states as the networks see them."""
         features = self.policy.features
         return batch._replace(observation=features(batch.observation), context=features(batch.context))
 
     def losses(self, batch: TrajectoryBatch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of all losses on one batch, and its terms; see `skill_agent.objective.losses`."""
+        """The sum of all losses on a batch of features, and its terms; see `skill_agent.objective.losses`."""
         return objective.losses(self.policy, batch, draws, self.gamma, self._versatility)
+
+    def gradients(self, batch: TrajectoryBatch, draws: Draws) -> tuple[Tensor, dict[str, Tensor], list[Tensor | None]]:
+        """The loss on a batch, its terms, and its gradient for every trained parameter: one graph to compile."""
+        loss, terms = self.losses(self.features(batch), draws)
+        found = torch.autograd.grad(loss, self.policy.trained_parameters, allow_unused=True)
+        # Fused Adam takes a gradient to lie in memory as its parameter does.
+        ordered = [None if gradient is None else gradient.contiguous() for gradient in found]
+        return loss.detach(), {name: term.detach() for name, term in terms.items()}, ordered

@@ -30,7 +30,7 @@ def make_agent(env_id=TWO_GOALS, n_envs=4, **settings):
 
 
 def sample(agent, batch_size=16):
-    return agent._sample(batch_size)
+    return agent.features(agent._sample(batch_size))
 
 
 def draw(agent, batch):
@@ -332,17 +332,30 @@ def test_importing_the_learner_does_not_change_the_number_of_threads():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("activation", [torch.nn.ELU, torch.nn.Tanh])
+def test_gradients_are_those_of_the_loss_and_lie_in_memory_as_the_parameters_do(activation):
+    agent = make_agent(policy_kwargs={"net_arch": [8, 8], "activation_fn": activation}).learn(400)
+    batch = agent._sample(16)
+    draws = draw(agent, batch)
+    loss, terms = agent.losses(agent.features(batch), draws)
+    agent.policy.optimizer.zero_grad()
+    loss.backward()
+    found_loss, found_terms, found = agent.gradients(batch, draws)
+    assert torch.equal(loss, found_loss) and set(terms) == set(found_terms)
+    for parameter, gradient in zip(agent.policy.trained_parameters, found, strict=True):
+        assert torch.equal(parameter.grad, gradient) and parameter.is_contiguous() and gradient.is_contiguous()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from torch.compile itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiles C++")
 def test_what_is_compiled_is_the_same_and_compiled_once():
     agent = make_agent(compile=True, learning_starts=0, gradient_steps=0).learn(400)
-    batch = sample(agent)
+    batch = agent._sample(16)
     draws = draw(agent, batch)
-    parameters = agent.policy.trained_parameters
-    (loss, terms), (plain_loss, plain_terms) = agent._compiled["losses"](batch, draws), agent.losses(batch, draws)
-    torch.testing.assert_close(loss, plain_loss)
-    torch.testing.assert_close(terms, plain_terms)
-    torch.testing.assert_close(*(torch.autograd.grad(value, parameters) for value in (loss, plain_loss)))
+    torch.testing.assert_close(agent._compiled["gradients"](batch, draws), agent.gradients(batch, draws))
+    assert all(gradient.is_contiguous() for gradient in agent._compiled["gradients"](batch, draws)[2])
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        assert torch._dynamo.explain(agent.gradients)(batch, draws).graph_break_count == 0
     with torch._dynamo.config.patch(error_on_recompile=True):
         agent.train(3, 16)
         agent.learn(200, reset_num_timesteps=False)
