@@ -304,10 +304,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
         """The sum of all losses on a batch of features, and its terms; see `skill_agent.objective.losses`."""
         return objective.losses(self.policy, batch, draws, self.gamma, self._versatility)
 
-    def gradients(self, batch: TrajectoryBatch, draws: Draws) -> tuple[Tensor, dict[str, Tensor], list[Tensor | None]]:
+    def gradients(self, batch: TrajectoryBatch, draws: Draws) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
         """The loss on a batch, its terms, and its gradient for every trained parameter: one graph to compile."""
         loss, terms = self.losses(self.features(batch), draws)
-        found = torch.autograd.grad(loss, self.policy.trained_parameters, allow_unused=True)
+        found = torch.autograd.grad(loss, self.policy.trained_parameters)
         # Fused Adam takes a gradient to lie in memory as its parameter does.
-        ordered = [None if gradient is None else gradient.contiguous() for gradient in found]
+        ordered = [gradient.contiguous() for gradient in found]
         return loss.detach(), {name: term.detach() for name, term in terms.items()}, ordered
