@@ -24,7 +24,7 @@ from torch import Tensor
 from skill_agent import objective
 from skill_agent.config import SkillConfig, make_config
 from skill_agent.divergence import check_observation, check_transition, clip_gradients
-from skill_agent.losses import gaussian_log_prob, gaussian_sample, masked_mean
+from skill_agent.losses import gaussian_draw, masked_mean
 from skill_agent.objective import Draws
 from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
@@ -252,8 +252,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         """Actions (n, A), log-probabilities (n,) for observations (n, S), latents (n, Z) and N(0, 1) noise (n, A)."""
         policy = self.policy
         mean, log_std = policy.action_distribution(policy.features(observation), policy.family.code(latent))
-        action = gaussian_sample(mean, log_std, noise)
-        return action, gaussian_log_prob(action, mean, log_std)
+        return gaussian_draw(mean, log_std, noise)
 
     def _store_transition(
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any

@@ -27,6 +27,12 @@ def gaussian_sample(mean: Tensor, log_std: Tensor, source: Source = None) -> Ten
     return mean + torch.exp(log_std) * noise
 
 
+def gaussian_draw(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """A draw from a diagonal Gaussian by N(0, 1) noise, (..., d), and its log-density, (...)."""
+    log_prob = (-0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+    return mean + torch.exp(log_std) * noise, log_prob
+
+
 def gaussian_entropy(log_std: Tensor) -> Tensor:
     """Entropy [nat] of a diagonal Gaussian: (..., d) to (...)."""
     return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -47,6 +48,8 @@ class Perceptrons(nn.Module):
         if frozen:
             weights, biases = [w.detach() for w in weights], [b.detach() for b in biases]
         if self.activation is None:
+            if not torch.is_grad_enabled():
+                return _elu_layers(x, self.bf16, weights, biases)[0]
             result: Tensor = _EluPerceptrons.apply(x, self.bf16, *weights, *biases)  # type: ignore[no-untyped-call]
             return result
         h = x.expand(len(weights[0]), *x.shape)
@@ -65,16 +68,9 @@ class _EluPerceptrons(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bf16: bool, *parameters: Tensor) -> Tensor:
         layers = len(parameters) // 2
-        weights, biases = parameters[:layers], parameters[layers:]
-        kind = torch.bfloat16 if bf16 else x.dtype
-        h = x.to(kind).expand(len(weights[0]), *x.shape)
-        saved = []
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            weight = weight.to(kind)
-            saved += [h, weight]
-            h = _elu(torch.baddbmm(bias.to(kind), h, weight))
-        ctx.save_for_backward(*saved, h, weights[-1])
-        return _narrow(h.to(x.dtype), weights[-1]).add_(biases[-1])
+        result, saved = _elu_layers(x, bf16, parameters[:layers], parameters[layers:])
+        ctx.save_for_backward(*saved)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -99,11 +95,26 @@ class _EluPerceptrons(torch.autograd.Function):
         return g.to(kind).sum(0) if needed[0] else None, None, *weight_grads, *bias_grads
 
 
-def _elu(x: Tensor) -> Tensor:
-    """ELU by exp2, which is vectorised on CPUs; expm1 and exp are not."""
-    wide = x.float()
-    below = wide.clamp(max=0.0).mul_(_LOG2_E).exp2_().sub_(1.0)
-    return torch.maximum(wide, below, out=below).to(x.dtype)
+def _elu_layers(
+    x: Tensor, bf16: bool, weights: Sequence[Tensor], biases: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Outputs, and every layer's input and weights."""
+    kind = torch.bfloat16 if bf16 else x.dtype
+    h = x.to(kind).expand(len(weights[0]), *x.shape)
+    saved = []
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        weight = weight.to(kind)
+        saved += [h, weight]
+        # In bfloat16, baddbmm would write the bias in a pass of its own.
+        raw = torch.bmm(h, weight).float().add_(bias) if bf16 else torch.baddbmm(bias, h, weight)
+        h = _elu(raw, kind)
+    return _narrow(h.to(x.dtype), weights[-1]).add_(biases[-1]), [*saved, h, weights[-1]]
+
+
+def _elu(x: Tensor, kind: torch.dtype) -> Tensor:
+    """ELU, as ``kind``, by exp2, which is vectorised on CPUs; expm1 and exp are not."""
+    below = x.clamp(max=0.0).mul_(_LOG2_E).exp2_().sub_(1.0)
+    return torch.maximum(x, below, out=below).to(kind)
 
 
 def _narrow(a: Tensor, b: Tensor) -> Tensor:

@@ -89,6 +89,7 @@ class SkillPolicy(BasePolicy):
         self.state_dim, action_dim = math.prod(self.box.shape), math.prod(action_space.shape)
         self.family, self.inference_family = make_families(self.config, self.n_tasks)
         state_dim, z_dim, arch = self.state_dim, self.family.dim, self.net_arch
+        self._unit_bounds = bool((action_space.low == -1).all() and (action_space.high == 1).all())
 
         self.state_mean = nn.Parameter(torch.zeros(state_dim), requires_grad=False)
         self.state_scale = nn.Parameter(torch.ones(state_dim), requires_grad=False)
@@ -276,10 +277,11 @@ class SkillPolicy(BasePolicy):
 
     def env_action(self, action: Tensor) -> NDArray[Any]:
         """Actions (n, A) as the environment takes them: within its bounds, of its shape and type."""
-        space = self.action_space
-        scaled = self.unscale_action(action.numpy(force=True).reshape(-1, *space.shape))
+        space, scaled = self.action_space, action.numpy(force=True).reshape(-1, *self.action_space.shape)
+        if not self._unit_bounds:
+            scaled = self.unscale_action(scaled)
         within: NDArray[Any] = np.clip(scaled, space.low, space.high)
-        return within.astype(space.dtype)
+        return within.astype(space.dtype, copy=False)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         """Actions for a freshly drawn z; SB3 calls it only through `predict`, overridden above."""

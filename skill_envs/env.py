@@ -14,10 +14,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from skill_envs import checks
+from skill_envs import checks, rewards
 from skill_envs.physics import Bool, Float, Int, Physics
 from skill_envs.render import RENDER_MODES, Renderer
-from skill_envs.task import Channel
+from skill_envs.task import Channel, Task
 from skill_envs.tasks import TASKS
 
 REWARD_TYPES = ("paper", "sparse", "shaped")
@@ -131,7 +131,13 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._low, self._high = box.low, box.high
-        self._goals = np.array([task.goals[0] for task in self.tasks])
+        self._goals = np.array([task.goals[0] for task in self.tasks])  # (T, d), as observed
+        self._centres = _centres(self.tasks)
+        self._radius = np.array([task.goal_radius for task in self.tasks])
+        heights = [task.goal_heights for task in self.tasks]
+        self._heights: Float | None = None if None in heights else np.array(heights)
+        self._margin = np.array([task.shaping_margin for task in self.tasks])
+        self._light_shaping = np.array([task.light_shaping for task in self.tasks])
 
         self.task: Int = np.zeros(num_envs, np.int64)
         self._fixed_task: Int | None = None
@@ -172,7 +178,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self._begin(np.flatnonzero(mask))
         if self.render_mode == "human":
             self.render()
-        return self._observe(), self._info(self._outside(self._rows_by_task()))
+        return self._observe(), self._info(self._outside())
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, Float, Bool, Bool, dict[str, Any]]:
         """Advance every environment by one control step.
@@ -193,16 +199,15 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         diverged = self.physics.step()
         if diverged.any():
             self._restore(np.flatnonzero(diverged))
-        groups = self._rows_by_task()
-        for k, rows in groups:
-            if (after_step := self.tasks[k].after_step) is not None:
-                self.physics.eq_active[rows] = after_step(self.physics.qpos[rows], self.physics.eq_active[rows])
+        for k, task in enumerate(self.tasks):
+            if task.after_step is not None:
+                rows = np.flatnonzero(self.task == k)
+                self.physics.eq_active[rows] = task.after_step(self.physics.qpos[rows], self.physics.eq_active[rows])
         self._elapsed += 1
 
-        observation, outside = self._observe(), self._outside(groups)
-        reward = np.empty(self.num_envs)
-        for k, rows in groups:
-            reward[rows] = self.tasks[k].reward(outside[rows], self.reward_type)
+        observation, outside = self._observe(), self._outside()
+        margin, light_shaping = self._margin[self.task], self._light_shaping[self.task]
+        reward = rewards.reward(outside, self.reward_type, margin, light_shaping)
         info = self._info(outside)
         truncated = diverged.copy()
         if self.max_episode_steps is not None:
@@ -303,21 +308,15 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self.physics.reset(ids)
         self.physics.qpos[ids], self.physics.qvel[ids] = self._start_qpos[ids], self._start_qvel[ids]
 
-    def _rows_by_task(self) -> list[tuple[int, Any]]:
-        if len(self.tasks) == 1:
-            return [(0, slice(None))]
-        return [(k, np.flatnonzero(self.task == k)) for k in range(len(self.tasks))]
-
     def _observe(self) -> Observation:
         observed = self.tasks[0].observe(self.physics.qpos, self.physics.qvel, self._goals[self.task])
         observation = np.clip(observed.astype(np.float32), self._low, self._high)
         return observation if len(self.tasks) == 1 else {"observation": observation, "task": self.task.copy()}
 
-    def _outside(self, groups: list[tuple[int, Any]]) -> Float:
-        outside = np.empty(self.num_envs)
-        for k, rows in groups:
-            outside[rows] = self.tasks[k].outside(self.physics.qpos[rows])
-        return outside
+    def _outside(self) -> Float:
+        heights = None if self._heights is None else self._heights[self.task]
+        position = self.tasks[0].position(self.physics.qpos)
+        return rewards.outside(position, self._centres[self.task], self._radius[self.task], heights)
 
     def _info(self, outside: Float) -> dict[str, Any]:
         return {"is_success": outside <= 0.0, "_is_success": np.ones(self.num_envs, np.bool_)}
@@ -333,13 +332,20 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self._begin(np.flatnonzero(done))
         info = {
             **{k: v for k, v in info.items() if "physics_error" not in k},
-            **self._info(self._outside(self._rows_by_task())),
+            **self._info(self._outside()),
             "final_obs": final_obs,
             "_final_obs": done.copy(),
             "final_info": final_info,
             "_final_info": done.copy(),
         }
         return self._observe(), info
+
+
+def _centres(tasks: Sequence[Task]) -> Float:
+    """Goals in the plane, (T, g, 2); a task with fewer than the others has its first more than once."""
+    most = max(len(task.goals) for task in tasks)
+    padded = [task.goals + task.goals[:1] * (most - len(task.goals)) for task in tasks]
+    return np.array(padded)[..., :2]
 
 
 def row(observation: Observation, i: int) -> Any:

@@ -51,6 +51,7 @@ class Physics:
         self.qvel: Float = self._batch.bind("qvel")
         self.ctrl: Float = self._batch.bind("ctrl")
         self.eq_active: Float = self._batch.bind("eq_active")
+        self._warnings = self._batch.warning[:, _DIVERGED, 1]  # a live view: how many of each, (num_envs, 3)
 
     def assign(self, model_index: Int) -> None:
         """Run simulation ``i`` on ``models[model_index[i]]``; ``model_index`` is (num_envs,)."""
@@ -79,13 +80,14 @@ class Physics:
             (num_envs,) True where the simulation diverged: its state is then meaningless until
             the next reset, and the other simulations are unaffected.
         """
-        self._batch.warning[:, _DIVERGED, 1] = _REPORTED
+        self._warnings[:] = _REPORTED
         failed = np.zeros(len(self.qpos), np.bool_)
         try:
             self._batch.step(nstep=self.substeps)
         except SimulationError as error:
             failed[error.ids] = True
-        failed |= (self._batch.warning[:, _DIVERGED, 1] != _REPORTED).any(axis=1)
+        if (changed := self._warnings != _REPORTED).any():
+            failed |= changed.any(axis=1)
         return failed
 
     def write_model(self, sim: int, model: mujoco.MjModel | None = None) -> mujoco.MjModel:

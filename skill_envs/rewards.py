@@ -8,50 +8,56 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 
 
-def goal_distance(position: Float, goals: Float) -> Float:
-    """Distance to the nearest goal.
+def outside(position: Float, centres: Float, radius: Float, heights: Float | None = None) -> Float:
+    """Distance to the nearest goal region: a disc in the plane or, with ``heights``, an upright cylinder.
 
     Args:
-        position: (n, d) positions [m].
-        goals: (g, d) goal centres [m].
-
-    Returns:
-        (n,) distances [m].
-    """
-    offsets = position[:, None, :] - goals[None, :, :]  # (n, g, d)
-    distance: Float = np.sqrt(np.square(offsets).sum(axis=-1)).min(axis=-1)
-    return distance
-
-
-def cylinder_distance(position: Float, centre: Float, radius: float, heights: tuple[float, float]) -> Float:
-    """Distance to an upright cylinder.
-
-    Args:
-        position: (n, 3) positions [m].
-        centre: (3,) a point on the axis [m]; its height is not used.
-        radius: radius of the cylinder [m].
-        heights: its lower and upper end [m].
+        position: (n, 2 or more) positions [m].
+        centres: (n, g, 2) centres of the regions of each [m].
+        radius: (n,) their radii [m].
+        heights: (n, 2) lower and upper ends of the cylinders [m].
 
     Returns:
         (n,) distances [m]; 0 inside.
     """
-    aside = np.maximum(np.hypot(*(position[:, :2] - centre[:2]).T) - radius, 0.0)
-    below, above = heights[0] - position[:, 2], position[:, 2] - heights[1]
-    distance: Float = np.hypot(aside, np.maximum(np.maximum(below, above), 0.0))
+    aside = np.hypot(position[:, :1] - centres[:, :, 0], position[:, 1:2] - centres[:, :, 1])  # (n, g)
+    distance: Float = np.maximum(aside.min(axis=1) - radius, 0.0)
+    if heights is not None:
+        z = position[:, 2]
+        distance = np.hypot(distance, np.maximum(np.maximum(heights[:, 0] - z, z - heights[:, 1]), 0.0))
     return distance
 
 
-def shaped(distance: Float, radius: float, margin: float) -> Float:
+def shaped(distance: Float, margin: Float) -> Float:
     """A reward in (0, 1]: 1 inside the goal region, falling off smoothly outside it.
 
     Args:
-        distance: (n,) distances to the goal's centre [m].
-        radius: radius of the goal region [m].
-        margin: distance beyond the region at which the reward is 0.1 [m].
+        distance: (n,) distances to the goal region [m].
+        margin: (n,) distances at which the reward is 0.1 [m].
 
     Returns:
         (n,) rewards.
     """
-    outside = np.maximum(distance - radius, 0.0) / margin
-    reward: Float = 0.1 ** np.square(outside)
+    reward: Float = 0.1 ** np.square(distance / margin)
     return reward
+
+
+def reward(distance: Float, reward_type: str, margin: Float, light_shaping: Float) -> Float:
+    """Rewards of one control step.
+
+    Args:
+        distance: (n,) distances to the goal region [m].
+        reward_type: "sparse", 1 in the region, else 0; "shaped", as `shaped`; or "paper", sparse plus ``light_shaping``
+            times shaped.
+        margin: (n,) of the shaped reward [m].
+        light_shaping: (n,) its weights.
+
+    Returns:
+        (n,) rewards.
+    """
+    if reward_type == "shaped":
+        return shaped(distance, margin)
+    inside: Float = (distance <= 0.0).astype(np.float64)
+    if reward_type == "paper" and light_shaping.any():
+        inside += light_shaping * shaped(distance, margin)
+    return inside

@@ -10,8 +10,6 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from skill_envs import rewards
-
 Float = NDArray[np.float64]
 
 
@@ -39,8 +37,8 @@ class Task:
         action: what each entry of the action means, with its bounds.
         goals: (g, d) centres of the goal regions [m]; any of them counts.
         goal_radius: radius of each goal region [m].
-        goal_heights: None, and the goal regions are balls; or lowest and highest position [m], and
-            the one goal region is an upright cylinder.
+        goal_heights: None, and the goal regions are discs in the plane; or lowest and highest position [m],
+            and they are upright cylinders.
         horizon: control steps after which an episode is truncated.
         substeps: physics steps per control step.
         shaping_margin: see `skill_envs.rewards.shaped` [m].
@@ -66,22 +64,3 @@ class Task:
     light_shaping: float = 0.0
     after_step: Callable[[Float, Float], Float] | None = None
     start_summary: str = ""
-
-    def outside(self, qpos: Float) -> Float:
-        """(n,) distances to the goal region [m]; 0 within it."""
-        position, goals = self.position(qpos), np.asarray(self.goals)
-        if self.goal_heights is None:
-            return np.maximum(rewards.goal_distance(position, goals) - self.goal_radius, 0.0)
-        return rewards.cylinder_distance(position, goals[0], self.goal_radius, self.goal_heights)
-
-    def reward(self, outside: Float, reward_type: str) -> Float:
-        """(n,) rewards of one control step, from the distances to the goal region [m].
-
-        "sparse": 1 in the region, else 0. "shaped": `skill_envs.rewards.shaped`. "paper": sparse, plus
-        ``light_shaping`` times shaped.
-        """
-        inside = (outside <= 0.0).astype(np.float64)
-        if reward_type == "sparse" or (reward_type == "paper" and not self.light_shaping):
-            return inside
-        shaped = rewards.shaped(outside, 0.0, self.shaping_margin)
-        return shaped if reward_type == "shaped" else inside + self.light_shaping * shaped

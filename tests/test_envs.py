@@ -348,7 +348,7 @@ def test_shaped_reward_is_one_inside_and_falls_outside():
     assert (reward[info["is_success"]] == 1.0).all()
     outside = reward[~info["is_success"]]
     assert (np.diff(outside) < 0).all() and outside.max() < 1.0 and outside.min() > 0.0
-    at_margin = rewards.shaped(np.array([0.3 + 0.5]), radius=0.3, margin=0.5)
+    at_margin = rewards.shaped(np.array([0.5]), margin=np.array([0.5]))
     assert at_margin == pytest.approx(0.1)
 
 
