@@ -139,10 +139,10 @@ def pretrain(records: Records) -> Figure:
         ax.remove()
     for ax, (variant, found) in zip(axes, trained.items(), strict=False):
         for k, name in enumerate(ENVIRONMENTS[found[0]["env_id"]].tasks):
-            at = steps(found[0])
-            success = np.array([[p["success"][k] for p in r["curve"]] for r in found])  # (seeds, points)
-            ax.plot(at, success.T, color=_COLOURS[k], linewidth=0.6, alpha=0.5)
-            ax.plot(at, success.mean(0), color=_COLOURS[k], linewidth=2.2, label=name)
+            grid = max((steps(r) for r in found), key=len)  # runs may have been evaluated at other steps
+            success = np.array([np.interp(grid, steps(r), [p["success"][k] for p in r["curve"]]) for r in found])
+            ax.plot(grid, success.T, color=_COLOURS[k], linewidth=0.6, alpha=0.5)
+            ax.plot(grid, success.mean(0), color=_COLOURS[k], linewidth=2.2, label=name)
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.set(title=f"{variant} ({_seeds(found)})", xlabel="environment steps", ylim=(-0.02, 1.02))
         ax.legend(frameon=False)
