@@ -211,7 +211,7 @@ Values outside the bounds are clipped.
 `reward_type`: {_argument_docs()["reward_type"]}
 
 Shaped: {_first_paragraph(rewards.shaped)} The margin, the distance beyond the region at which it has fallen to \
-{rewards.shaped(np.array([1.0]), 0.0, 1.0)[0]:g}, is {", ".join(f"{m:g}" for m in margins)} m.
+{rewards.shaped(np.ones(1), np.ones(1))[0]:g}, is {", ".join(f"{m:g}" for m in margins)} m.
 
 {_light_shaping(environment.tasks)}
 
