@@ -9,7 +9,9 @@ from skill_agent.experiments import FIGURES
 from skill_agent.results import CLAIMS
 from skill_agent.runner import RECORDS, load_records, read_json
 
-BENCHMARK, LEARNER, KILLS = (Path(f"benchmarks/{name}.json") for name in ("envs", "learner", "kills"))
+BENCHMARK, LEARNER, KILLS, PHYSICS = (
+    Path(f"benchmarks/{name}.json") for name in ("envs", "learner", "kills", "physics")
+)
 
 
 def results_table(records: Path = RECORDS) -> str:
@@ -44,7 +46,24 @@ def benchmark_table(path: Path = BENCHMARK) -> str:
     ]
     speed = b["steps_per_second"]
     fastest = max(speed["batched_one_thread"], speed["batched_two_threads"])
-    return "\n".join(lines) + f"\n\n`{b['id']}` on {b['cpus']} CPUs: {fastest:,} control steps per second."
+    usual = {name: rate for name, rate in speed.items() if not name.startswith(("batched", "bare"))}
+    best = max(usual, key=lambda name: usual[name])
+    return "\n".join(lines) + (
+        f"\n\n`{b['id']}` on {b['cpus']} CPUs: {fastest:,} control steps per second. The best alternative is `{best}`; "
+        f"{b['cpus']} bare `mj_step` loops at once, with nothing around them, would be "
+        f"{b['cpus'] * speed['bare_loop'] / usual[best]:.2f} times as fast as it."
+    )
+
+
+def physics_table(path: Path = PHYSICS) -> str:
+    """What other settings of the physics cost, in Markdown, from the file that ``benchmarks/physics.py`` wrote."""
+    b = read_json(path)
+    lines = ["| physics of `LWall` | time | error of accelerations |", "|---|---|---|"]
+    lines += [
+        f"| {row['variant']} | {row['time']:.2f} | {'' if row['error'] is None else format(row['error'], 'g')} |"
+        for row in b["variants"]
+    ]
+    return "\n".join(lines) + f"\n\nA time of 1 is {b['microseconds_per_substep']} µs a physics step."
 
 
 def learner_table(path: Path = LEARNER, kills: Path = KILLS) -> str:
@@ -82,7 +101,7 @@ def fill(text: str, name: str, content: str) -> str:
     """
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if start not in text or end not in text:
-        raise ValueError(f"the README lacks the markers {start} and {end}")
+        raise ValueError(f"the text lacks the markers {start} and {end}")
     return f"{text.split(start)[0]}{start}\n{content}\n{end}{text.split(end)[1]}"
 
 
@@ -91,15 +110,16 @@ def write_report(
     readme: Path = Path("README.md"),
     figures: Path = Path("docs/figures"),
     benchmarks: Path = BENCHMARK.parent,
+    method: Path = Path("docs/method.md"),
 ) -> list[Path]:
-    """Draw every figure from its records and write results and benchmark into the README.
+    """Draw every figure from its records; write results and benchmarks into the README, the physics' into ``method``.
 
     Returns:
         The files written.
 
     Raises:
         FileNotFoundError: records of a figure, or the benchmark's file, are missing.
-        ValueError: the README lacks the markers between which the tables go.
+        ValueError: README or ``method`` lacks the markers between which the tables go.
     """
     for figure in FIGURES:  # the other experiments are long, and may be there in part
         if missing := [v for v, found in load_records(records, figure).items() if not found]:
@@ -109,7 +129,8 @@ def write_report(
     text = fill(readme.read_text(encoding="utf-8"), "results", results_table(records))
     text = fill(text, "benchmark", benchmark_table(benchmarks / BENCHMARK.name))
     text = fill(text, "learner", learner_table(benchmarks / LEARNER.name, benchmarks / KILLS.name))
-    written = [readme]
+    physics = fill(method.read_text(encoding="utf-8"), "physics", physics_table(benchmarks / PHYSICS.name))
+    written = [readme, method]
     for figure, draw in plots.FIGURES.items():
         found = load_records(records, figure)
         if all(found.values()) if figure == "fig4" else any(found.values()):
@@ -117,4 +138,5 @@ def write_report(
             plots.save(draw(found), path)
             written.append(path)
     readme.write_text(text, encoding="utf-8")
+    method.write_text(physics, encoding="utf-8")
     return written

@@ -137,11 +137,14 @@ def test_figures_and_table_come_from_records_alone(tiny_records, tmp_path):
         f"<!-- {name} -->\nstale words\n<!-- /{name} -->\n" for name in ("results", "benchmark", "learner")
     )
     readme.write_text(f"before\n{sections}after\n", encoding="utf-8")
-    written = report.write_report(tiny_records, readme, tmp_path / "figures", ROOT / "benchmarks")
+    method = tmp_path / "method.md"
+    method.write_text("<!-- physics -->\nstale words\n<!-- /physics -->\n", encoding="utf-8")
+    written = report.write_report(tiny_records, readme, tmp_path / "figures", ROOT / "benchmarks", method)
+    assert written[:2] == [readme, method] and "stale words" not in method.read_text(encoding="utf-8")
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "stale words" not in text
     assert text.count("\n|") >= 7 and "of 2 seeds" in text
-    for path in written[1:]:
+    for path in written[2:]:
         image = iio.imread(path)
         assert image.std() > 5, path
 
@@ -389,6 +392,8 @@ def test_the_readme_has_the_tables_of_the_records():
     filled = report.fill(filled, "benchmark", report.benchmark_table(ROOT / "benchmarks/envs.json"))
     benchmarks = (ROOT / "benchmarks/learner.json", ROOT / "benchmarks/kills.json")
     assert text == report.fill(filled, "learner", report.learner_table(*benchmarks))
+    method = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+    assert method == report.fill(method, "physics", report.physics_table(ROOT / "benchmarks/physics.json"))
 
 
 # Command line --------------------------------------------------------------------------------------
