@@ -140,7 +140,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if self.config.compile:
             for method in (self.gradients, self.behaviour):
                 compiled = torch.compile(method, dynamic=False, options=_COMPILER)
-                self._compiled[method.__name__] = torch._dynamo.config.patch(trace_autograd_ops=True)(compiled)
+                if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # without it, two graphs in place of one
+                    compiled = torch._dynamo.config.patch(trace_autograd_ops=True)(compiled)
+                self._compiled[method.__name__] = compiled
         self._convert_train_freq()
 
     def set_random_seed(self, seed: int | None = None) -> None:
