@@ -139,10 +139,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
         self._compiled: dict[str, Callable[..., Any]] = {}
         if self.config.compile:
             for method in (self.gradients, self.behaviour):
-                compiled = torch.compile(method, dynamic=False, options=_COMPILER)
-                if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # without it, two graphs in place of one
-                    compiled = torch._dynamo.config.patch(trace_autograd_ops=True)(compiled)
-                self._compiled[method.__name__] = compiled
+                self._compiled[method.__name__] = torch.compile(method, dynamic=False, options=_COMPILER)
+            if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # without it, two graphs in place of one
+                traced = torch._dynamo.config.patch(trace_autograd_ops=True)
+                self._compiled["gradients"] = traced(self._compiled["gradients"])
         self._convert_train_freq()
 
     def set_random_seed(self, seed: int | None = None) -> None:

@@ -15,7 +15,10 @@ Source = torch.Generator | Tensor | None  # of randomness: a generator, what one
 
 def gaussian_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Log-density of a diagonal Gaussian, summed over the last axis: (..., d) to (...)."""
-    standardised = (x - mean) * torch.exp(-log_std)
+    return _log_density((x - mean) * torch.exp(-log_std), log_std)
+
+
+def _log_density(standardised: Tensor, log_std: Tensor) -> Tensor:
     return (-0.5 * standardised.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
@@ -29,8 +32,7 @@ def gaussian_sample(mean: Tensor, log_std: Tensor, source: Source = None) -> Ten
 
 def gaussian_draw(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """A draw from a diagonal Gaussian by N(0, 1) noise, (..., d), and its log-density, (...)."""
-    log_prob = (-0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
-    return mean + torch.exp(log_std) * noise, log_prob
+    return gaussian_sample(mean, log_std, noise), _log_density(noise, log_std)
 
 
 def gaussian_entropy(log_std: Tensor) -> Tensor:
