@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -103,14 +103,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Report:
-    """Draw all figures and write the README's results table from the kept records."""
+    """Draw all figures and write the tables of the README and the docs from the kept records."""
 
     records: Path = Path("records")
     """Folder of the raw records."""
     readme: Path = Path("README.md")
-    """File with the markers between which the table goes."""
-    figures: Path = field(default=Path("docs/figures"))
-    """Folder of the drawn figures."""
+    """File with the markers between which tables go."""
+    docs: Path = Path("docs")
+    """Folder of pages with such markers, and of the figures."""
 
 
 Command = (
@@ -234,7 +234,7 @@ def report(args: Report) -> None:
     """Draw and write."""
     from skill_agent.report import write_report
 
-    for path in write_report(args.records, args.readme, args.figures):
+    for path in write_report(args.records, args.readme, args.docs):
         print(path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from skill_agent import plots
 from skill_agent.experiments import FIGURES
-from skill_agent.results import CLAIMS
+from skill_agent.results import CLAIMS, Claim
 from skill_agent.runner import RECORDS, load_records, read_json
 
 BENCHMARK, LEARNER, KILLS, PHYSICS = (
@@ -17,10 +17,19 @@ BENCHMARK, LEARNER, KILLS, PHYSICS = (
 def results_table(records: Path = RECORDS) -> str:
     """The results table in Markdown."""
     lines = ["| claim | bar | measured | holds |", "|---|---|---|---|"]
-    for figure, claims in CLAIMS.items():
-        for row in claims(load_records(records, figure)):
-            lines.append(f"| {row.claim} | {row.bar} | {row.measured} | {'yes' if row.holds else '**no**'} |")
+    for row in _claims(records):
+        lines.append(f"| {row.claim} | {row.bar} | {row.measured} | {'yes' if row.holds else '**no**'} |")
     return "\n".join(lines)
+
+
+def seeds_table(records: Path = RECORDS) -> str:
+    """What every seed did, claim by claim, in Markdown."""
+    lines = ["| claim | measured | by seed |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {row.claim} | {row.measured} | {row.seeds} |" for row in _claims(records)])
+
+
+def _claims(records: Path) -> list[Claim]:
+    return [row for figure, claims in CLAIMS.items() for row in claims(load_records(records, figure))]
 
 
 def benchmark_table(path: Path = BENCHMARK) -> str:
@@ -108,35 +117,40 @@ def fill(text: str, name: str, content: str) -> str:
 def write_report(
     records: Path = RECORDS,
     readme: Path = Path("README.md"),
-    figures: Path = Path("docs/figures"),
+    docs: Path = Path("docs"),
     benchmarks: Path = BENCHMARK.parent,
-    method: Path = Path("docs/method.md"),
 ) -> list[Path]:
-    """Draw every figure from its records; write results and benchmarks into the README, the physics' into ``method``.
+    """Draw every figure from its records; write results and benchmarks into the README and the pages of ``docs``.
 
     Returns:
         The files written.
 
     Raises:
-        FileNotFoundError: records of a figure, or the benchmark's file, are missing.
-        ValueError: README or ``method`` lacks the markers between which the tables go.
+        FileNotFoundError: records of a figure, or a benchmark's file, are missing.
+        ValueError: README or page lacks the markers between which a table goes.
     """
     for figure in FIGURES:  # the other experiments are long, and may be there in part
         if missing := [v for v, found in load_records(records, figure).items() if not found]:
             raise FileNotFoundError(
                 f"no records of {missing} in {records / figure}; run: skill-embed reproduce {figure}"
             )
-    text = fill(readme.read_text(encoding="utf-8"), "results", results_table(records))
-    text = fill(text, "benchmark", benchmark_table(benchmarks / BENCHMARK.name))
-    text = fill(text, "learner", learner_table(benchmarks / LEARNER.name, benchmarks / KILLS.name))
-    physics = fill(method.read_text(encoding="utf-8"), "physics", physics_table(benchmarks / PHYSICS.name))
-    written = [readme, method]
+    tables = {
+        (readme, "results"): results_table(records),
+        (readme, "benchmark"): benchmark_table(benchmarks / BENCHMARK.name),
+        (readme, "learner"): learner_table(benchmarks / LEARNER.name, benchmarks / KILLS.name),
+        (docs / "results.md", "seeds"): seeds_table(records),
+        (docs / "method.md", "physics"): physics_table(benchmarks / PHYSICS.name),
+    }
+    texts = {page: page.read_text(encoding="utf-8") for page, _ in tables}
+    for (page, name), table in tables.items():
+        texts[page] = fill(texts[page], name, table)
+    written = list(texts)
     for figure, draw in plots.FIGURES.items():
         found = load_records(records, figure)
         if all(found.values()) if figure == "fig4" else any(found.values()):
-            path = figures / f"{figure}.png"
+            path = docs / "figures" / f"{figure}.png"
             plots.save(draw(found), path)
             written.append(path)
-    readme.write_text(text, encoding="utf-8")
-    method.write_text(physics, encoding="utf-8")
+    for page, text in texts.items():
+        page.write_text(text, encoding="utf-8")
     return written

@@ -137,14 +137,18 @@ def test_figures_and_table_come_from_records_alone(tiny_records, tmp_path):
         f"<!-- {name} -->\nstale words\n<!-- /{name} -->\n" for name in ("results", "benchmark", "learner")
     )
     readme.write_text(f"before\n{sections}after\n", encoding="utf-8")
-    method = tmp_path / "method.md"
-    method.write_text("<!-- physics -->\nstale words\n<!-- /physics -->\n", encoding="utf-8")
-    written = report.write_report(tiny_records, readme, tmp_path / "figures", ROOT / "benchmarks", method)
-    assert written[:2] == [readme, method] and "stale words" not in method.read_text(encoding="utf-8")
+    pages = {name: tmp_path / page for page, name in (("results.md", "seeds"), ("method.md", "physics"))}
+    for name, page in pages.items():
+        page.write_text(f"<!-- {name} -->\nstale words\n<!-- /{name} -->\n", encoding="utf-8")
+    written = report.write_report(tiny_records, readme, tmp_path, ROOT / "benchmarks")
+    assert written[:3] == [readme, *pages.values()]
+    for page in written[:3]:
+        text = page.read_text(encoding="utf-8")
+        assert "\n|" in text and "stale words" not in text
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "stale words" not in text
     assert text.count("\n|") >= 7 and "of 2 seeds" in text
-    for path in written[2:]:
+    for path in written[3:]:
         image = iio.imread(path)
         assert image.std() > 5, path
 
@@ -341,7 +345,8 @@ def test_claims_of_pre_training_ask_four_of_five_seeds_in_time():
 
     good, bad, slow = record(0.9, 1.0), record(1.0, 0.89), record(1.0, 1.0, seconds=1801)
     claim = results.pretrain_claims({"lwall": [good, good, good, good, bad]})[0]
-    assert claim.holds and claim.measured.startswith("4 of 5 seeds (Push 0.90, 0.90, 0.90, 0.90, 1.00; Lift 1.00, ")
+    assert claim.holds and claim.measured == "4 of 5 seeds; 10 min on one thread"
+    assert claim.seeds.startswith("Push 0.90, 0.90, 0.90, 0.90, 1.00; Lift 1.00, ")
     six = [record(*[1.0] * 5, 0.8, env="PretrainAll")]
     for found in ({"lwall": [good, good, bad]}, {"lwall": [good, slow]}, {"all": six}):
         assert [claim.holds for claim in results.pretrain_claims(found)] == [False]
@@ -361,10 +366,11 @@ def test_claims_of_figure_5_compare_at_the_same_budget():
     records = {"lwall": [_curve(0.85, 0.5), _curve(0.8, 0.5), _curve(0.9, 0.5)], "lwall-scratch": [long]}
     ours, returns, scratch = results.fig5_claims(records)
     assert ours.holds and scratch.holds  # 0.3 after 512,000 steps
-    assert returns.holds and returns.measured == "51.0, 48.0, 54.0 against 15.0; higher in 3 of 3 pairings"
-    assert "against 0.30" in scratch.measured and scratch.measured.endswith("as well 0.90; higher in 3 of 3 pairings")
+    assert returns.holds and returns.measured == "51.0 against 15.0; higher in 3 of 3 pairings"
+    assert returns.seeds == "51.0, 48.0, 54.0 against 15.0"
+    assert scratch.measured == "0.85 against 0.30; higher in 3 of 3 pairings" and scratch.seeds.endswith("as well 0.90")
     assert results.steps_to(long, 0.9) == 1_024_000 and results.steps_to(long, 0.91) is None
-    assert "million steps, never, never, 0.51 against 1.02;" in scratch.measured
+    assert "million steps, never, never, 0.51 against 1.02;" in scratch.seeds
     records["lwall-all"] = [_curve(0.1, 0.1), _curve(0.8, 0.1)]
     assert [claim.holds for claim in results.fig5_claims(records)] == [True, False, False, True, True]
     records["lwall-all"][1]["final"]["return"] = 47.9  # though success is as high
@@ -386,14 +392,21 @@ def test_iqm_is_that_of_rliable_and_its_interval_holds_it():
     assert (low < middle).all() and (middle < high).all()
 
 
-def test_the_readme_has_the_tables_of_the_records():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    filled = report.fill(text, "results", report.results_table(ROOT / "records"))
-    filled = report.fill(filled, "benchmark", report.benchmark_table(ROOT / "benchmarks/envs.json"))
-    benchmarks = (ROOT / "benchmarks/learner.json", ROOT / "benchmarks/kills.json")
-    assert text == report.fill(filled, "learner", report.learner_table(*benchmarks))
-    method = (ROOT / "docs/method.md").read_text(encoding="utf-8")
-    assert method == report.fill(method, "physics", report.physics_table(ROOT / "benchmarks/physics.json"))
+def test_readme_and_docs_have_the_tables_of_the_records():
+    records, benchmarks = ROOT / "records", ROOT / "benchmarks"
+    tables = {
+        "README.md": {
+            "results": report.results_table(records),
+            "benchmark": report.benchmark_table(benchmarks / "envs.json"),
+            "learner": report.learner_table(benchmarks / "learner.json", benchmarks / "kills.json"),
+        },
+        "docs/results.md": {"seeds": report.seeds_table(records)},
+        "docs/method.md": {"physics": report.physics_table(benchmarks / "physics.json")},
+    }
+    for page, contents in tables.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name, table in contents.items():
+            assert text == report.fill(text, name, table)
 
 
 # Command line --------------------------------------------------------------------------------------
