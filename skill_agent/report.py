@@ -139,7 +139,7 @@ def write_report(
         (readme, "benchmark"): benchmark_table(benchmarks / BENCHMARK.name),
         (readme, "learner"): learner_table(benchmarks / LEARNER.name, benchmarks / KILLS.name),
         (docs / "results.md", "seeds"): seeds_table(records),
-        (docs / "method.md", "physics"): physics_table(benchmarks / PHYSICS.name),
+        (docs / "tried.md", "physics"): physics_table(benchmarks / PHYSICS.name),
     }
     texts = {page: page.read_text(encoding="utf-8") for page, _ in tables}
     for (page, name), table in tables.items():

@@ -137,7 +137,7 @@ def test_figures_and_table_come_from_records_alone(tiny_records, tmp_path):
         f"<!-- {name} -->\nstale words\n<!-- /{name} -->\n" for name in ("results", "benchmark", "learner")
     )
     readme.write_text(f"before\n{sections}after\n", encoding="utf-8")
-    pages = {name: tmp_path / page for page, name in (("results.md", "seeds"), ("method.md", "physics"))}
+    pages = {name: tmp_path / page for page, name in (("results.md", "seeds"), ("tried.md", "physics"))}
     for name, page in pages.items():
         page.write_text(f"<!-- {name} -->\nstale words\n<!-- /{name} -->\n", encoding="utf-8")
     written = report.write_report(tiny_records, readme, tmp_path, ROOT / "benchmarks")
@@ -401,7 +401,7 @@ def test_readme_and_docs_have_the_tables_of_the_records():
             "learner": report.learner_table(benchmarks / "learner.json", benchmarks / "kills.json"),
         },
         "docs/results.md": {"seeds": report.seeds_table(records)},
-        "docs/method.md": {"physics": report.physics_table(benchmarks / "physics.json")},
+        "docs/tried.md": {"physics": report.physics_table(benchmarks / "physics.json")},
     }
     for page, contents in tables.items():
         text = (ROOT / page).read_text(encoding="utf-8")
