@@ -13,6 +13,17 @@ from torch import Tensor, nn
 _LOG2_E = math.log2(math.e)
 
 
+def _multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for it; older releases of torch can't tell, and then it is taken to."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    found = {"bf16": True} if capabilities is None else capabilities()
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+
+
+# Where they have to be emulated, an update in bfloat16 takes over ten times as long as in float32.
+BFLOAT16 = _multiplies_bfloat16()
+
+
 class Perceptrons(nn.Module):
     """K perceptrons of the same sizes: weights (K, in, out), one batched product a layer."""
 
@@ -23,7 +34,8 @@ class Perceptrons(nn.Module):
             count: K.
             sizes: layer sizes, input first.
             activation: between layers.
-            bf16: multiply in bfloat16, all layers but the last; parameters and results stay float32. ELU only.
+            bf16: multiply in bfloat16 if the processor can, all layers but the last; parameters and results stay
+                float32. ELU only.
         """
         super().__init__()
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
@@ -48,9 +60,10 @@ class Perceptrons(nn.Module):
         if frozen:
             weights, biases = [w.detach() for w in weights], [b.detach() for b in biases]
         if self.activation is None:
+            bf16 = self.bf16 and (BFLOAT16 or x.device.type != "cpu")
             if not torch.is_grad_enabled():
-                return _elu_layers(x, self.bf16, weights, biases)[0]
-            result: Tensor = _EluPerceptrons.apply(x, self.bf16, *weights, *biases)  # type: ignore[no-untyped-call]
+                return _elu_layers(x, bf16, weights, biases)[0]
+            result: Tensor = _EluPerceptrons.apply(x, bf16, *weights, *biases)  # type: ignore[no-untyped-call]
             return result
         h = x.expand(len(weights[0]), *x.shape)
         for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):

@@ -23,6 +23,7 @@ from skill_agent import evaluate
 from skill_agent.agent import SkillEmbedding
 from skill_agent.checkpoint import RunCheckpoint
 from skill_agent.experiments import Run
+from skill_agent.perceptrons import BFLOAT16
 from skill_agent.policy import SkillPolicy
 from skill_agent.share import export_policy
 from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
@@ -145,6 +146,7 @@ def describe(run: Run, seed: int, agent: SkillEmbedding, seconds: float) -> dict
         "train_seconds": round(seconds, 1),
         "torch_threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
+        "bfloat16": agent.config.bf16 and BFLOAT16,  # in the settings it is a wish
         "versions": {
             "skill-embed": skill_envs.__version__,
             "python": platform.python_version(),
