@@ -113,7 +113,7 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "springwall": Family("SpringWall", 1_024_000, {}),
-    "lwall": Family("LWall", 2_048_000, VERSATILE),
+    "lwall": Family("LWall", 1_536_000, VERSATILE),
     "railpush": Family("RailPush", 1_536_000, {}),
 }
 # What figure 5 compares with: skills of the same pre-training, but for these settings. Where a2 is 0 the policy

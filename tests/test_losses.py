@@ -6,7 +6,7 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 
-from skill_agent import losses
+from skill_agent import losses, perceptrons
 from skill_agent.networks import Bernoulli, Gaussian
 from skill_agent.perceptrons import Perceptrons
 
@@ -137,7 +137,8 @@ def plain_perceptrons(net, x, activation):
 
 @pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-5), (True, 3e-2)])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_hand_written_gradients_are_those_of_autograd(bf16, tolerance, frozen):
+def test_hand_written_gradients_are_those_of_autograd(bf16, tolerance, frozen, monkeypatch):
+    monkeypatch.setattr(perceptrons, "BFLOAT16", True)  # emulated where the CPU has no instructions for it
     net = Perceptrons(2, [5, 16, 16, 3], bf16=bf16)
     x = (5 * torch.randn(40, 5)).requires_grad_()
     y = x.detach().clone().requires_grad_()
@@ -149,6 +150,17 @@ def test_hand_written_gradients_are_those_of_autograd(bf16, tolerance, frozen):
     want = torch.autograd.grad((exact * target).mean(), [y, *parameters])
     for g, w in zip(got, want, strict=True):
         torch.testing.assert_close(g, w, atol=tolerance * w.abs().max().item(), rtol=tolerance)
+
+
+def test_bfloat16_is_left_to_processors_that_have_it(monkeypatch):
+    net, x = Perceptrons(2, [5, 16, 3], bf16=True), torch.randn(40, 5)
+    exact = plain_perceptrons(net, x, torch.nn.functional.elu)
+    errors = []
+    for native in (True, False):
+        monkeypatch.setattr(perceptrons, "BFLOAT16", native)
+        with torch.no_grad():
+            errors += [(net(x) - exact).abs().max().item(), (net(x.requires_grad_()) - exact).abs().max().item()]
+    assert min(errors[:2]) > 1e-4 and max(errors[2:]) < 1e-5
 
 
 def test_perceptrons_of_another_activation_and_the_first_few():
