@@ -41,7 +41,7 @@ docs: $(INSTALLED) gl  ## regenerate the pages and pictures in docs/envs
 bench: $(INSTALLED)  ## measure; each benchmark writes its numbers to benchmarks/*.json
 	@set -e; for script in benchmarks/*.py; do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
 
-results: $(INSTALLED)  ## make figures and tables from the kept run records
+results: $(INSTALLED) gl  ## make figures and tables from the kept run records
 	$(BIN)/skill-embed report
 
 clean:  ## remove the virtual environment, caches and builds; runs/ stays

@@ -172,6 +172,8 @@ def page(env_id: str) -> str:
         if count > 1
         else "The environment has one task, so the observation is the vector below."
     )
+    outside = environment.source.startswith("not")
+    source = f"{'It is' if outside else 'In the paper:'} {environment.source}."
     return f"""{GENERATED}
 # {name}
 
@@ -186,7 +188,7 @@ def page(env_id: str) -> str:
 
 ## Description
 
-{environment.summary} In the paper: {environment.source}.
+{environment.summary} {source}
 
 {drawn}
 
@@ -215,7 +217,7 @@ Shaped: {_first_paragraph(rewards.shaped)} The margin, the distance beyond the r
 
 {_light_shaping(environment.tasks)}
 
-`info["is_success"]` tells whether the goal region is reached at that step.
+`info["is_success"]` is true while the goal region is reached; the results count an episode by its last step.
 
 ## Starting State
 

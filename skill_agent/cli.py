@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,7 +28,7 @@ class Demo:
 
 @dataclass(frozen=True)
 class Train:
-    """Train skills on an environment of the suite, or go on with a run: train --resume RUN."""
+    """Train skills on an environment, with the settings of the experiments, or go on with a run: train --resume RUN."""
 
     env_id: tyro.conf.Positional[str] = ""
     """For example SkillEmbed/PointMassFourGoals-v0."""
@@ -37,21 +36,21 @@ class Train:
     """Folder of a run that was stopped; it goes on to its end with its own settings."""
     out: Path = Path("runs/train")
     """Folder for model, logs and record; must not exist."""
-    timesteps: int = 260_000
-    """Environment steps, over all environments."""
+    timesteps: int | None = None
+    """Environment steps, over all environments; by default 280,000 of the point mass, 1 to 3 million of the arm."""
     seed: int = 0
     """Seed of everything."""
     n_envs: int = 64
     """Environments stepped together."""
-    embedding: Literal["gaussian", "bernoulli", "task_id"] = "gaussian"
-    """Kind of p(z|t)."""
-    embedding_dim: int = 3
+    embedding: Literal["gaussian", "bernoulli", "task_id"] | None = None
+    """Kind of p(z|t); by default, as what follows, that of the experiments with the environment."""
+    embedding_dim: int | None = None
     """Size of z."""
-    embedding_entropy_coef: float = 1.0
+    embedding_entropy_coef: float | None = None
     """a1 of equation 3."""
-    inference_coef: float = 0.05
+    inference_coef: float | None = None
     """a2 of equation 3."""
-    policy_entropy_coef: float = 0.005
+    policy_entropy_coef: float | None = None
     """a3 of equation 3."""
     checkpoint_minutes: float = 2.0
     """Time between two checkpoints [min]."""
@@ -72,7 +71,7 @@ class Reproduce:
     seeds: int | None = None
     """Seeds 0 to this less 1; by default as many as the figure has: 10 of the point mass, 3 of the arm, 5 of fig4."""
     jobs: int = 2
-    """Trainings at a time, one thread each."""
+    """Trainings at a time, one thread of torch each."""
     records: Path = Path("records")
     """Folder of the raw records; finished runs are skipped."""
     figures: Path = Path("docs/figures")
@@ -122,34 +121,14 @@ Command = (
 )
 
 
-def claim_output(path: Path, force: bool) -> None:
-    """Make sure that nothing is lost by writing to ``path``.
-
-    Raises:
-        FileExistsError: the path exists and ``force`` is not given.
-    """
-    if not path.exists():
-        return
-    if not force:
-        resumable = f", or go on with it by --resume {path}" if (path / "run.json").exists() else ""
-        raise FileExistsError(f"{path} exists; choose another --out, or pass --force to replace it{resumable}")
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
 def demo(args: Demo) -> None:
     """Train, draw, film and say where everything is."""
-    from dataclasses import replace
-
     from skill_agent import experiments, plots, runner, runs
 
     run = experiments.FIGURES["fig2"]["with"]
     if args.timesteps is not None:
         run = replace(run, total_timesteps=args.timesteps)
-    claim_output(args.out, args.force)
-    runs.start(run, args.seed, args.out)
+    runs.start(run, args.seed, args.out, force=args.force)
     record = runner.read_json(args.out / "record.json")
     plots.save(plots.demo(record), args.out / "trajectories.png")
     skills = str(args.out / "skills.safetensors")
@@ -166,18 +145,19 @@ def train(args: Train) -> None:
     from skill_envs import ENVIRONMENTS
 
     if args.resume is not None:
-        if given := [name for name, value in vars(args).items() if name != "resume" and value != getattr(Train, name)]:
-            raise ValueError(f"--resume goes on with the run's own settings; leave out {given}")
+        if extra := [name for name, value in vars(args).items() if name != "resume" and value != getattr(Train, name)]:
+            raise ValueError(f"--resume goes on with the run's own settings; leave out {extra}")
         went_on = runs.resume(args.resume)
         print(f"model, skills, record and logs are in {args.resume}" if went_on else f"{args.resume} is finished")
         return
     if args.env_id not in ENVIRONMENTS:
         raise ValueError(f"env_id={args.env_id!r} is not valid; choose from {list(ENVIRONMENTS)}")
     names = ("embedding", "embedding_dim", "embedding_entropy_coef", "inference_coef", "policy_entropy_coef")
-    settings = experiments.POINT_MASS | {name: getattr(args, name) for name in names}
-    run = experiments.Run(args.env_id, args.timesteps, settings, args.n_envs)
-    claim_output(args.out, args.force)
-    runs.start(run, args.seed, args.out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep)
+    run = experiments.default_run(args.env_id)
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    steps = run.total_timesteps if args.timesteps is None else args.timesteps
+    run = replace(run, total_timesteps=steps, settings=run.settings | given, n_envs=args.n_envs)
+    runs.start(run, args.seed, args.out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep, force=args.force)
     print(f"model, skills, record and logs are in {args.out}")
 
 
@@ -185,7 +165,7 @@ def reproduce(args: Reproduce) -> None:
     """Train what is missing, with progress and time left, then draw."""
     from tqdm import tqdm
 
-    from skill_agent import experiments, plots, runner
+    from skill_agent import experiments, report, runner
 
     seeds = experiments.SEEDS[args.figure] if args.seeds is None else args.seeds
     figure, variants = args.figure, args.variants
@@ -196,13 +176,13 @@ def reproduce(args: Reproduce) -> None:
         bar = bar or tqdm(total=total, desc=args.figure, unit="run")
         bar.set_postfix_str(name)
         bar.update(done - bar.n)
-    path = args.figures / f"{args.figure}.png"
-    if args.figure == "fig6":
-        drawn = plots.fig6(runner.films(args.records))
-    else:
-        drawn = plots.FIGURES[args.figure](runner.load_records(args.records, args.figure))
-    plots.save(drawn, path)
-    print(f"records in {args.records / figure}, figure in {path}")
+    print(f"records in {args.records / figure}")
+    drawn = list(report.draw(args.records, args.figures, [args.figure]))
+    print(
+        f"figure in {drawn[0]}"
+        if drawn
+        else f"not drawn: there are no records of {report.missing(args.records, figure)}"
+    )
 
 
 def video(args: Record) -> None:
@@ -212,16 +192,20 @@ def video(args: Record) -> None:
     from skill_agent.agent import SkillEmbedding
     from skill_agent.evaluate import film
     from skill_agent.share import load_policy, load_skills
+    from skill_envs import ENVIRONMENTS
 
     loaders: dict[str, Callable[[str], Any]] = {
         "skills": load_skills,
         "policy": load_policy,
         "model": lambda path: SkillEmbedding.load(path, device="cpu").policy,
     }
+    if args.env_id not in ENVIRONMENTS:
+        raise ValueError(f"env_id={args.env_id!r} is not valid; choose from {list(ENVIRONMENTS)}")
     given = [name for name in loaders if getattr(args, name)]
     if len(given) != 1:
         raise ValueError(f"{given} is not valid; give one of --skills, --policy and --model")
-    claim_output(args.out, args.force)
+    if args.out.is_dir() or (args.out.exists() and not args.force):
+        raise FileExistsError(f"{args.out} exists; choose another --out, or pass --force to replace a video")
     policy = loaders[given[0]](getattr(args, given[0]))
     frames, fps = film(policy, args.env_id, args.episodes, args.seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -250,8 +234,10 @@ def main() -> None:
     }
     try:
         handlers[type(args)](args)
-    except (FileExistsError, FileNotFoundError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         sys.exit(f"skill-embed: {error}")
+    except KeyboardInterrupt:
+        sys.exit("skill-embed: interrupted")
 
 
 if __name__ == "__main__":

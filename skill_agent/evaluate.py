@@ -64,14 +64,19 @@ def rollout(
         latent = policy.family.discrete(latent)
     code = policy.family.code(latent)
     states, actions, rewards, successes = [_state(observation)], [], [], []
+    ended = np.zeros(
+        len(tasks), bool
+    )  # before the horizon only by a divergence of the physics, which earns nothing more
     for _ in range(vector.max_episode_steps):
         mean, log_std = policy.action_distribution(policy.features(torch.as_tensor(states[-1])), code)
         action = gaussian_sample(mean, log_std, generator).numpy()
-        observation, reward, _, _, info = env.step(np.clip(action, -1, 1))
+        over = ended
+        observation, reward, _, ended, info = env.step(np.clip(action, -1, 1))
+        ended |= over
         states.append(_state(observation))
         actions.append(action)
-        rewards.append(reward)
-        successes.append(info["is_success"])
+        rewards.append(np.where(over, 0.0, reward))
+        successes.append(info["is_success"] & ~over)
     env.close()
     return Rollouts(
         np.stack(states, 1),
@@ -131,14 +136,16 @@ def episodes(
     vector = env.unwrapped
     assert isinstance(vector, skill_envs.SkillVectorEnv) and vector.max_episode_steps is not None
     observation, _ = env.reset(seed=seed)
-    state, rewards, successes = None, [], []
+    state, rewards, successes, ended = None, [], [], np.zeros(n, bool)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for _ in range(vector.max_episode_steps):
             action, state = policy.predict(observation, state, deterministic=deterministic)
-            observation, reward, _, _, info = env.step(action)
-            rewards.append(reward)
-            successes.append(info["is_success"])
+            over = ended
+            observation, reward, _, ended, info = env.step(action)
+            ended |= over
+            rewards.append(np.where(over, 0.0, reward))
+            successes.append(info["is_success"] & ~over)
     env.close()
     return np.stack(rewards, 1).astype(np.float32), np.stack(successes, 1)
 
@@ -204,7 +211,7 @@ def film(
         policy: skills, or a transferred policy.
         env_id: its environment.
         episodes: episodes one after the other, for every task at once.
-        seed: seeds start states.
+        seed: seeds start states, z and actions; torch's global generator is left as it was.
 
     Returns:
         Frames (height, width * T, 3) and frames per second.
@@ -222,13 +229,15 @@ def film(
     if len(vector.tasks) != n_tasks:
         raise ValueError(f"{env_id} has {len(vector.tasks)} tasks; the policy has {n_tasks}")
     frames = []
-    for episode in range(episodes):
-        observation, _ = env.reset(seed=seed + episode * n_tasks, options={"task": np.arange(n_tasks)})
-        state = None
-        for _ in range(vector.max_episode_steps):
-            frames.append(np.concatenate(vector.render() or (), axis=1))
-            action, state = policy.predict(observation, state)
-            observation, _, _, _, _ = env.step(action)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for episode in range(episodes):
+            observation, _ = env.reset(seed=seed + episode * n_tasks, options={"task": np.arange(n_tasks)})
+            state = None
+            for _ in range(vector.max_episode_steps):
+                frames.append(np.concatenate(vector.render() or (), axis=1))
+                action, state = policy.predict(observation, state)
+                observation, _, _, _, _ = env.step(action)
     env.close()
     return frames, int(vector.metadata["render_fps"])
 

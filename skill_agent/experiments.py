@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from skill_envs import ENVIRONMENTS, arm
+
 POINT_MASS: dict[str, Any] = {
     "gamma": 0.95,
     "buffer_size": 50_000,
@@ -162,6 +164,15 @@ def _transfers(family: str) -> dict[str, Run]:
         **{variant: replace(ours, skills=found) for variant, found in skills.items()},
         f"{family}-scratch": _arm(name, pretrain_steps + TRANSFER_STEPS, embedding="task_id"),
     }
+
+
+def default_run(env_id: str) -> Run:
+    """The training of an environment where nothing else is said: that of its family, if it is for pre-training."""
+    if env_id in (found := {run.env_id: run for run in reversed(PRETRAIN.values())}):
+        return found[env_id]
+    if ENVIRONMENTS[env_id].tasks[0] in arm.TASKS:
+        return Run(env_id, 1_024_000, ARM, learning_rate=1e-3)
+    return Run(env_id, 280_000, POINT_MASS | GAUSSIAN)
 
 
 FIGURE4 = {

@@ -16,7 +16,7 @@ Records = dict[str, list[dict[str, Any]]]
 
 
 class Claim(NamedTuple):
-    """One row of the results tables; the README's leaves out ``seeds``, that of docs/results.md the bar."""
+    """One row of the results tables; the README's leaves out ``seeds``, that of docs/results.md the target."""
 
     claim: str
     bar: str
@@ -61,13 +61,13 @@ def fig2_claims(records: Records) -> list[Claim]:
     return [
         Claim(
             "two goals: both tasks' success at the end of training",
-            "at least 95 % in 9 of 10 seeds",
+            "at least 95 % in nine tenths of the seeds",
             _count(both),
             sum(both) >= 0.9 * len(both),
             f"worse task {', '.join(worst)}",
         ),
         Claim(
-            "two goals: wall clock of a training, two at a time on one thread each",
+            "two goals: wall clock of a training, two at a time on one thread of torch each",
             "at most 60 s",
             f"{min(seconds):.0f} to {max(seconds):.0f} s",
             max(seconds) <= 60,
@@ -96,10 +96,12 @@ def fig3_claims(records: Records, share: float = 0.05) -> list[Claim]:
     same, apart = [row[2] < 0.1 for row in kl], [min(row[1], row[3]) > 1 for row in kl]
     both = [s and a for s, a in zip(same, apart, strict=True)]
     four = [n == 4 for n in bernoulli]
+    success = np.array([r["final"]["success"] for r in records["duplicate"]])  # (seeds, tasks)
+    learned = [bool(row.min() >= 0.9) for row in success]
     return [
         Claim(
             f"figure 3: goals that at least {share:.0%} of sampled z end in, Bernoulli",
-            "4 of 4 in 8 of 10 seeds",
+            "4 of 4 in four fifths of the seeds",
             f"4 of 4 in {_count(four)}",
             sum(four) >= 0.8 * len(four),
             f"{', '.join(map(str, bernoulli))}; by the relaxed z of training {', '.join(map(str, relaxed))}",
@@ -113,10 +115,17 @@ def fig3_claims(records: Records, share: float = 0.05) -> list[Claim]:
         ),
         Claim(
             "figure 3: KL(1, 3) of the two equal tasks, and the smaller of KL(1, 2), KL(1, 4)",
-            "below 0.1 and above 1 nat in 8 of 10 seeds",
+            "below 0.1 and above 1 nat in four fifths of the seeds",
             _count(both),
             sum(both) >= 0.8 * len(both),
             f"{', '.join(f'{row[2]:.3f}' for row in kl)}; {', '.join(f'{min(row[1], row[3]):.1f}' for row in kl)}",
+        ),
+        Claim(
+            "figure 3: success of each of these four tasks",
+            "at least 90 % in four fifths of the seeds",
+            _count(learned),
+            sum(learned) >= 0.8 * len(learned),
+            "; ".join(f"task {k + 1} {_each(column)}" for k, column in enumerate(success.T)),
         ),
     ]
 
@@ -134,8 +143,8 @@ def pretrain_claims(records: Records) -> list[Claim]:
         claims.append(
             Claim(
                 f"pre-training {family}: success of every seed at the end of the episode",
-                "at least 90 % in 4 of 5 seeds, in at most 30 min",
-                f"{_count(both)}; {_minutes(found)} on one thread",
+                "at least 90 % in four fifths of the seeds, in at most 30 min",
+                f"{_count(both)}; {_minutes(found)} on one thread of torch",
                 sum(both) >= 0.8 * len(both) and max(r["train_seconds"] for r in found) <= 1800,
                 each,
             )
@@ -203,8 +212,10 @@ def _comparisons(family: str, name: str, method: str, ours: list[Any], baseline:
     claim = f"{name}, ours against {method}: {{}} after {budget:,} steps"
     if family != "lwall":
         measured = f"{mean}; over the first third {np.mean(early[0]):.3f} against {np.mean(early[1]):.3f}"
-        holds = bool(np.mean(a) > np.mean(b) or np.mean(early[0]) > np.mean(early[1]))
-        return [Claim(claim.format("success"), "higher at the end, or over the first third", measured, holds, seeds)]
+        # Less is a tie: a thousandth is one episode in all evaluations of a first third.
+        holds = bool(max(np.mean(a) - np.mean(b), np.mean(early[0]) - np.mean(early[1])) >= 0.01)
+        bar = "higher by 0.01 at the end, or over the first third"
+        return [Claim(claim.format("success"), bar, measured, holds, seeds)]
     c, d = ([value_at(r, budget, "return") for r in found] for found in (ours, baseline))
     returns = " against ".join(", ".join(f"{value:.1f}" for value in values) for values in (c, d))
     means = f"{np.mean(c):.1f} against {np.mean(d):.1f}"

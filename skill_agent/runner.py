@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from skill_agent.policy import SkillPolicy
 from skill_agent.share import load_policy, load_skills
 
 RECORDS, RUNS = Path("records"), Path("runs")
+LEAVE_NETWORKS = ("pretrain", "fig5")  # figures whose runs leave skills or a policy beside the record
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -87,18 +88,22 @@ def films(
     for family, (name, *_) in FAMILIES.items():
         path = record_path(records, "fig5", family, seed).with_suffix(".safetensors")
         if path.exists():
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                frames, _ = evaluate.film(load_policy(path), f"SkillEmbed/{name}-v0", 1, seed)
+            frames, _ = evaluate.film(load_policy(path), f"SkillEmbed/{name}-v0", 1, seed)
             found[name] = (list(shown), [frames[step] for step in shown])
     return found
 
 
 def _long(run: Run, seed: int, folder: Path, skills: Path) -> Any:
-    """Train in a run's folder, going on where it was stopped; keep the skills, and return the record."""
+    """Train in a run's folder, going on where it was stopped; keep the skills, and return the record.
+
+    Raises:
+        ValueError: the folder is that of another run, such as of the same name before its settings were changed.
+    """
     from skill_agent import runs
 
     if (folder / runs.SETTINGS).exists():
+        if runs.run_of(folder) != (run, seed):
+            raise ValueError(f"{folder} is of other settings than seed {seed} of {run}; move it away")
         runs.resume(folder)
     else:
         runs.start(run, seed, folder)
@@ -139,13 +144,24 @@ def reproduce(
             (name, variant, seed, str(records))
             for seed in range(seeds)
             for variant in wanted
-            if not record_path(records, name, variant, seed).exists()
+            if not _done(name, record_path(records, name, variant, seed))
         ]
         for name, wanted in (("pretrain", skills), (figure, chosen))  # what is transferred is trained first
     ]
     done, total = 0, sum(map(len, stages))
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for stage in stages:
-            for future in as_completed([pool.submit(_work, *task) for task in stage]):
-                done += 1
-                yield future.result(), done, total
+            running: set[Future[str]] = set()
+            while stage or running:
+                # No more are submitted than run, so that none begins after one has failed or was interrupted.
+                while stage and len(running) < jobs:
+                    running.add(pool.submit(_work, *stage.pop(0)))
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    done += 1
+                    yield future.result(), done, total
+
+
+def _done(figure: str, record: Path) -> bool:
+    """Whether a run left its record, and the networks that go with it."""
+    return record.exists() and (figure not in LEAVE_NETWORKS or record.with_suffix(".safetensors").exists())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from stable_baselines3.common.logger import Logger, make_output_format
 
 from skill_agent import training
 from skill_agent.checkpoint import CheckpointError, RunCheckpoint, load_latest
+from skill_agent.config import SkillConfig, make_config
 from skill_agent.experiments import Run
 from skill_agent.runner import read_json, write_json
 from skill_agent.training import Evaluation
@@ -23,7 +25,9 @@ from skill_agent.training import Evaluation
 SETTINGS, RECORD, CHECKPOINTS = "run.json", "record.json", "checkpoints"
 
 
-def start(run: Run, seed: int, folder: Path, *, checkpoint_minutes: float = 2.0, keep: int = 3) -> None:
+def start(
+    run: Run, seed: int, folder: Path, *, checkpoint_minutes: float = 2.0, keep: int = 3, force: bool = False
+) -> None:
     """Train a run in an empty folder, with a progress bar.
 
     Args:
@@ -32,16 +36,49 @@ def start(run: Run, seed: int, folder: Path, *, checkpoint_minutes: float = 2.0,
         folder: gets run.json, checkpoints, CSV and TensorBoard logs, model.zip, skills.safetensors and record.json.
         checkpoint_minutes: time between two checkpoints [min].
         keep: checkpoints kept.
+        force: replace the folder if it is a run's.
 
     Raises:
+        FileExistsError: the folder holds something already.
+        RuntimeError: the folder's run is being trained.
         TrainingDiverged: a number was not finite.
         ValueError: an invalid setting.
     """
     if keep < 1 or checkpoint_minutes < 0:
         raise ValueError(f"keep={keep}, checkpoint_minutes={checkpoint_minutes} is not valid; choose at least 1 and 0")
+    if run.total_timesteps < 1 or run.n_envs < 1:
+        raise ValueError(f"timesteps={run.total_timesteps}, n_envs={run.n_envs} is not valid; choose at least 1")
+    own = {field.name for field in fields(SkillConfig)}
+    make_config({name: value for name, value in run.settings.items() if name in own})  # before anything is touched
+    _claim(folder, force)
     settings = {"run": asdict(run), "seed": seed, "checkpoint_minutes": checkpoint_minutes, "keep": keep}
     write_json(folder / SETTINGS, {"settings": settings, "sha256": _digest(settings)})
     _train(folder)
+
+
+def _claim(folder: Path, force: bool) -> None:
+    """Make sure that nothing is lost by writing to ``folder``; with ``force``, remove the run that it holds."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    is_run = (folder / SETTINGS).exists()
+    if not force:
+        go_on = f", or go on with it by --resume {folder}" if is_run else ""
+        raise FileExistsError(f"{folder} exists; choose another --out, or pass --force to replace a run{go_on}")
+    if not is_run:
+        raise FileExistsError(f"{folder} is not a run's folder (it has no {SETTINGS}); choose another --out")
+    with _locked(folder):
+        pass
+    shutil.rmtree(folder)
+
+
+def run_of(folder: Path) -> tuple[Run, int]:
+    """The run and the seed that a folder is of.
+
+    Raises:
+        CheckpointError: run.json is damaged.
+    """
+    settings = _settings(folder)
+    return _run(settings["run"]), settings["seed"]
 
 
 def resume(folder: Path) -> bool:
@@ -67,8 +104,7 @@ def resume(folder: Path) -> bool:
 def _train(folder: Path) -> None:
     """Train with the settings in the folder, from its newest good checkpoint or from the start."""
     with _locked(folder):
-        settings = _settings(folder)
-        run, seed = _run(settings["run"]), settings["seed"]
+        settings, (run, seed) = _settings(folder), run_of(folder)
         torch.set_num_threads(1)  # more only get in each other's way in networks of this size
         agent, evaluation = training.build(run, seed), Evaluation.of(run)
         if (found := load_latest(agent, folder / CHECKPOINTS)) is not None:

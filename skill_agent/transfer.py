@@ -15,14 +15,18 @@ from skill_agent.policy import SkillPolicy
 
 
 def skill_space(skills: SkillPolicy, width: float = 2.0) -> spaces.Box:
-    """The box (Z,) that z is chosen from: every task's mean code, and ``width`` standard deviations around it."""
+    """The box (Z,) that z is chosen from: every task's mean code, and ``width`` standard deviations around it.
+
+    It goes no further than the codes do that the tasks draw.
+    """
     with torch.no_grad():
         params = skills.embedding(torch.arange(skills.n_tasks, device=skills.device))
         draws = skills.family.code(
             skills.family.sample(params[:, None].expand(-1, 4096, -1), torch.Generator(skills.device).manual_seed(0))
         )
-        mean, std = draws.mean(1), draws.std(1)
-    low, high = (mean - width * std).amin(0), (mean + width * std).amax(0)
+        mean, reach = draws.mean(1), width * draws.std(1)
+        low = torch.maximum(mean - reach, draws.amin(1)).amin(0)  # a Bernoulli's codes end before that
+        high = torch.minimum(mean + reach, draws.amax(1)).amax(0)
     return spaces.Box(low.numpy(force=True), high.numpy(force=True), dtype=np.float32)
 
 
@@ -82,12 +86,16 @@ class SkillSpaceVecEnv(VecEnvWrapper):
 
 @torch.no_grad()
 def act(
-    skills: SkillPolicy, observation: NDArray[Any], code: torch.Tensor, generator: torch.Generator | None
+    skills: SkillPolicy,
+    observation: NDArray[Any],
+    code: torch.Tensor,
+    generator: torch.Generator | None = None,
+    deterministic: bool = False,
 ) -> NDArray[Any]:
-    """Actions (n, A) of the skills for observations (n, S) and codes of z (n, Z); mean actions without a generator."""
+    """Actions (n, A) of the skills for observations (n, S) and codes of z (n, Z), by a generator or torch's own."""
     state = skills.features(torch.as_tensor(observation, device=skills.device).float())
     mean, log_std = skills.action_distribution(state, code)
-    action = mean if generator is None else gaussian_sample(mean, log_std, generator)
+    action = mean if deterministic else gaussian_sample(mean, log_std, generator)
     return skills.env_action(action)
 
 
@@ -141,6 +149,5 @@ class TransferredPolicy:
             age = np.where(np.asarray(episode_start, bool).reshape(-1), 0, age)
         if (fresh := age == 0).any():
             code = np.where(fresh[:, None], self.predict_skill(batch, deterministic), code)
-        generator = None if deterministic else torch.default_generator
-        action = act(self.skills, batch, torch.as_tensor(code, device=self.skills.device), generator)
+        action = act(self.skills, batch, torch.as_tensor(code, device=self.skills.device), deterministic=deterministic)
         return (action if np.ndim(observation) > 1 else action[0]), TransferState(code, age)

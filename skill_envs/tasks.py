@@ -46,8 +46,8 @@ ENVIRONMENTS: dict[str, Environment] = {
     ),
     "SkillEmbed/PointMassCorner-v0": Environment(
         ("PointMassCorner",),
-        "One task, between two of `PointMassDuplicate`: it is solved by switching between their skills.",
-        "not in the paper; section 6",
+        "One task, whose goal is midway between two of `PointMassDuplicate`: switching between their skills solves it.",
+        "not in the paper, and illustrates the transfer of its section 6",
     ),
     **{
         f"SkillEmbed/{name}-v0": Environment((name,), TASKS[name].summary, "section 7.2, figure 4")

@@ -37,6 +37,12 @@ def test_the_skill_space_holds_the_draws_of_every_task(skills):
     assert (skill_space(skills, width=1.0).high < space.high).all()
 
 
+def test_the_skill_space_ends_where_bernoulli_codes_do():
+    env = make_skill_vec_env("SkillEmbed/PointMassTwoGoals-v0", 4, seed=0)
+    space = skill_space(SkillEmbedding("MultiInputPolicy", env, embedding="bernoulli", seed=0, device="cpu").policy)
+    assert (-1 <= space.low).all() and (space.low < -0.9).all() and (0.9 < space.high).all() and (space.high <= 1).all()
+
+
 def test_a_step_is_the_skill_held(skills):
     held, plain = make_env(skills), make_skill_vec_env("SkillEmbed/PointMassFourGoals-v0", 4, seed=0)
     observation, same = held.reset(), plain.reset()
@@ -55,10 +61,16 @@ def test_a_step_is_the_skill_held(skills):
 def test_an_episode_that_ends_within_a_hold_earns_nothing_more(skills):
     env = make_env(skills, n_envs=2)
     env.reset()
-    steps = iter([[False, True], [False, False], [False, False], [False, False], [True, False]])
-    env.venv.step = lambda action: (np.zeros((2, 4), np.float32), np.ones(2), np.array(next(steps)), [{}, {}])
-    _, reward, done, _ = env.step(np.zeros((2, 3)))
+    steps = enumerate([[False, True], [False, False], [False, False], [False, False], [True, False]])
+
+    def step(action):
+        k, ends = next(steps)
+        return np.zeros((2, 4), np.float32), np.ones(2), np.array(ends), [{"step": k}, {"step": k}]
+
+    env.venv.step = step
+    _, reward, done, infos = env.step(np.zeros((2, 3)))
     assert reward.tolist() == [5.0, 1.0] and done.tolist() == [True, True]
+    assert [info["step"] for info in infos] == [4, 0]  # that of the step at which each ended
 
 
 def test_sac_and_the_same_learner_drive_the_skills(skills):
