@@ -22,7 +22,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from skill_agent import RunCheckpoint, load_latest
 from skill_agent.checkpoint import list_checkpoints
-from skill_agent.experiments import GAUSSIAN, POINT_MASS, Run
+from skill_agent.experiments import POINT_MASS, Run
 from skill_agent.training import build
 
 INTERVAL = 800  # steps
@@ -50,7 +50,7 @@ def child(folder: Path, steps: int, log: Path) -> None:
     """Train in ``folder`` from where the newest checkpoint is."""
     warnings.simplefilter("error")  # a checkpoint that was passed over ends the training
     torch.set_num_threads(1)
-    model = build(Run(ENV_ID, steps, {**POINT_MASS, **GAUSSIAN, **TINY, "learning_starts": 400}, n_envs=8), seed=0)
+    model = build(Run(ENV_ID, steps, {**POINT_MASS, **TINY, "learning_starts": 400}, n_envs=8), seed=0)
     load_latest(model, folder)
     callbacks = [Report(log), RunCheckpoint(folder, every_steps=INTERVAL, keep=3)]
     model.learn(steps - model.num_timesteps, callbacks, reset_num_timesteps=model._last_obs is None)

@@ -47,9 +47,13 @@ def _point_mass(name: str, total_timesteps: int, **settings: Any) -> Run:
     return Run(f"SkillEmbed/PointMass{name}-v0", total_timesteps, POINT_MASS | settings)
 
 
-GAUSSIAN: dict[str, Any] = {"inference_coef": 0.1, "embedding_entropy_coef": 1.5}
 # Observations as they are and no saturation penalty: with these two on, two of nine seeds missed 95 %.
-TWO_GOALS: dict[str, Any] = GAUSSIAN | {"normalize_observations": False, "saturation_coef": 0.0}
+TWO_GOALS: dict[str, Any] = {
+    "inference_coef": 0.1,
+    "embedding_entropy_coef": 1.5,
+    "normalize_observations": False,
+    "saturation_coef": 0.0,
+}
 BERNOULLI: dict[str, Any] = {
     "embedding": "bernoulli",
     "embedding_dim": 2,
@@ -67,6 +71,8 @@ FOUR_GAUSSIAN: dict[str, Any] = {
     "versatility_power": 1.0,
     "versatility_warmup": 0.6,
 }
+# The same, for a short time: without, the goal of one of the four tasks was not found in most seeds.
+DUPLICATE: dict[str, Any] = TWO_GOALS | {"versatility_start": 5.0, "versatility_power": 1.0, "versatility_warmup": 0.3}
 
 FIGURES: dict[str, dict[str, Run]] = {
     "fig2": {
@@ -76,7 +82,7 @@ FIGURES: dict[str, dict[str, Run]] = {
     "fig3": {
         "bernoulli": _point_mass("FourGoals", 500_000, **BERNOULLI),
         "gaussian": _point_mass("FourGoals", 450_000, **FOUR_GAUSSIAN),
-        "duplicate": _point_mass("Duplicate", 350_000, **GAUSSIAN),
+        "duplicate": _point_mass("Duplicate", 500_000, **DUPLICATE),
     },
 }
 
@@ -172,7 +178,7 @@ def default_run(env_id: str) -> Run:
         return found[env_id]
     if ENVIRONMENTS[env_id].tasks[0] in arm.TASKS:
         return Run(env_id, 1_024_000, ARM, learning_rate=1e-3)
-    return Run(env_id, 280_000, POINT_MASS | GAUSSIAN)
+    return Run(env_id, 280_000, POINT_MASS | TWO_GOALS)
 
 
 FIGURE4 = {

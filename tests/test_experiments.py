@@ -592,7 +592,7 @@ def test_training_by_hand_has_the_settings_of_the_experiments(monkeypatch, tmp_p
     family, arm, point_mass = started
     assert family == EXPERIMENTS["pretrain"]["lwall"]
     assert arm.settings == experiments.ARM and arm.learning_rate == 1e-3
-    assert point_mass.settings == experiments.POINT_MASS | experiments.GAUSSIAN | {"inference_coef": 0.7}
+    assert point_mass.settings == experiments.POINT_MASS | experiments.TWO_GOALS | {"inference_coef": 0.7}
 
 
 def test_plots_draw_every_variant(tiny_records):
