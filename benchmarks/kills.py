@@ -26,6 +26,7 @@ from skill_agent.experiments import POINT_MASS, Run
 from skill_agent.training import build
 
 INTERVAL = 800  # steps
+VERSATILITY = {"inference_coef": 0.1, "embedding_entropy_coef": 1.5}
 TINY = {"policy_kwargs": {"net_arch": [16, 16]}, "train_freq": 10, "gradient_steps": 5, "batch_size": 16}
 ENV_ID = "SkillEmbed/PointMassTwoGoals-v0"
 
@@ -50,7 +51,7 @@ def child(folder: Path, steps: int, log: Path) -> None:
     """Train in ``folder`` from where the newest checkpoint is."""
     warnings.simplefilter("error")  # a checkpoint that was passed over ends the training
     torch.set_num_threads(1)
-    model = build(Run(ENV_ID, steps, {**POINT_MASS, **TINY, "learning_starts": 400}, n_envs=8), seed=0)
+    model = build(Run(ENV_ID, steps, {**POINT_MASS, **VERSATILITY, **TINY, "learning_starts": 400}, n_envs=8), seed=0)
     load_latest(model, folder)
     callbacks = [Report(log), RunCheckpoint(folder, every_steps=INTERVAL, keep=3)]
     model.learn(steps - model.num_timesteps, callbacks, reset_num_timesteps=model._last_obs is None)

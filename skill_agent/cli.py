@@ -121,6 +121,13 @@ Command = (
 )
 
 
+def _check_env_id(env_id: str) -> None:
+    from skill_envs import ENVIRONMENTS
+
+    if env_id not in ENVIRONMENTS:
+        raise ValueError(f"env_id={env_id!r} is not valid; choose from {list(ENVIRONMENTS)}")
+
+
 def demo(args: Demo) -> None:
     """Train, draw, film and say where everything is."""
     from skill_agent import experiments, plots, runner, runs
@@ -142,7 +149,6 @@ def demo(args: Demo) -> None:
 def train(args: Train) -> None:
     """Train one agent with the settings given, or go on with a run."""
     from skill_agent import experiments, runs
-    from skill_envs import ENVIRONMENTS
 
     if args.resume is not None:
         if extra := [name for name, value in vars(args).items() if name != "resume" and value != getattr(Train, name)]:
@@ -150,8 +156,7 @@ def train(args: Train) -> None:
         went_on = runs.resume(args.resume)
         print(f"model, skills, record and logs are in {args.resume}" if went_on else f"{args.resume} is finished")
         return
-    if args.env_id not in ENVIRONMENTS:
-        raise ValueError(f"env_id={args.env_id!r} is not valid; choose from {list(ENVIRONMENTS)}")
+    _check_env_id(args.env_id)
     names = ("embedding", "embedding_dim", "embedding_entropy_coef", "inference_coef", "policy_entropy_coef")
     run = experiments.default_run(args.env_id)
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
@@ -192,15 +197,13 @@ def video(args: Record) -> None:
     from skill_agent.agent import SkillEmbedding
     from skill_agent.evaluate import film
     from skill_agent.share import load_policy, load_skills
-    from skill_envs import ENVIRONMENTS
 
     loaders: dict[str, Callable[[str], Any]] = {
         "skills": load_skills,
         "policy": load_policy,
         "model": lambda path: SkillEmbedding.load(path, device="cpu").policy,
     }
-    if args.env_id not in ENVIRONMENTS:
-        raise ValueError(f"env_id={args.env_id!r} is not valid; choose from {list(ENVIRONMENTS)}")
+    _check_env_id(args.env_id)
     given = [name for name in loaders if getattr(args, name)]
     if len(given) != 1:
         raise ValueError(f"{given} is not valid; give one of --skills, --policy and --model")

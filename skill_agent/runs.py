@@ -104,7 +104,8 @@ def resume(folder: Path) -> bool:
 def _train(folder: Path) -> None:
     """Train with the settings in the folder, from its newest good checkpoint or from the start."""
     with _locked(folder):
-        settings, (run, seed) = _settings(folder), run_of(folder)
+        settings = _settings(folder)
+        run, seed = _run(settings["run"]), settings["seed"]
         torch.set_num_threads(1)  # more only get in each other's way in networks of this size
         agent, evaluation = training.build(run, seed), Evaluation.of(run)
         if (found := load_latest(agent, folder / CHECKPOINTS)) is not None:
