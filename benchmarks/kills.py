@@ -22,8 +22,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from skill_agent import RunCheckpoint, load_latest
 from skill_agent.checkpoint import list_checkpoints
-from skill_agent.experiments import POINT_MASS, Run
-from skill_agent.training import build
+from skill_agent.experiments.tables import POINT_MASS, Run
+from skill_agent.experiments.train import build
 
 INTERVAL = 800  # steps
 VERSATILITY = {"inference_coef": 0.1, "embedding_entropy_coef": 1.5}

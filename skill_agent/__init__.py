@@ -5,7 +5,7 @@ from skill_agent.checkpoint import CheckpointError, RunCheckpoint, load_checkpoi
 from skill_agent.config import SkillConfig
 from skill_agent.divergence import TrainingDiverged
 from skill_agent.policy import SkillPolicy
-from skill_agent.share import export_policy, export_skills, load_policy, load_skills
+from skill_agent.skills import export_policy, export_skills, load_policy, load_skills
 from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
 from skill_agent.vec import make_skill_vec_env
 

@@ -23,12 +23,13 @@ from torch import Tensor
 
 from skill_agent import objective
 from skill_agent.config import SkillConfig, make_config
+from skill_agent.densities import gaussian_draw
 from skill_agent.divergence import check_observation, check_transition, clip_gradients
-from skill_agent.losses import gaussian_draw, masked_mean
 from skill_agent.objective import Draws
 from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
-from skill_agent.share import export_skills
+from skill_agent.returns import masked_mean
+from skill_agent.skills import export_skills
 
 _COMPILER: dict[str, str | int | bool | Callable[..., Any]] = {"cpp_wrapper": True}  # calls kernels from C++
 
@@ -130,7 +131,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         )
         self.policy.to(self.device)
         if self.replay_buffer is None:
-            latent_dim = self.policy.family.dim
+            latent_dim = self.policy.embedding_distribution.dim
             self.replay_buffer = TrajectoryReplayBuffer(
                 self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
             )
@@ -180,7 +181,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
 
     def export_skills(self, path: Path | str, *, critics: bool = False, force: bool = False) -> Path:
-        """Write the trained skills to a file that can't run code; see `skill_agent.share.export_skills`."""
+        """Write the trained skills to a file that can't run code; see `skill_agent.skills.export_skills`."""
         return export_skills(self.policy, path, critics=critics, force=force)
 
     @classmethod
@@ -239,7 +240,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             action, log_prob = self._compiled.get("behaviour", self.behaviour)(observation, latent, noise)
             latent_log_prob = torch.zeros(len(task))
             if self.config.trace_embedding_ratio:
-                latent_log_prob = policy.family.log_prob(policy.embedding(task), latent)
+                latent_log_prob = policy.embedding_distribution.log_prob(policy.embedding(task), latent)
             step = BehaviourStep(
                 action=action.numpy(force=True),
                 log_prob=log_prob.numpy(force=True),
@@ -253,7 +254,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
     def behaviour(self, observation: Tensor, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions (n, A), log-probabilities (n,) for observations (n, S), latents (n, Z) and N(0, 1) noise (n, A)."""
         policy = self.policy
-        mean, log_std = policy.action_distribution(policy.features(observation), policy.family.code(latent))
+        mean, log_std = policy.action_distribution(
+            policy.features(observation), policy.embedding_distribution.code(latent)
+        )
         return gaussian_draw(mean, log_std, noise)
 
     def _store_transition(

@@ -130,14 +130,15 @@ def _check_env_id(env_id: str) -> None:
 
 def demo(args: Demo) -> None:
     """Train, draw, film and say where everything is."""
-    from skill_agent import experiments, plots, runner, runs
+    from skill_agent.experiments import figures, folder, tables
+    from skill_agent.files import read_json
 
-    run = experiments.FIGURES["fig2"]["with"]
+    run = tables.FIGURES["fig2"]["with"]
     if args.timesteps is not None:
         run = replace(run, total_timesteps=args.timesteps)
-    runs.start(run, args.seed, args.out, force=args.force)
-    record = runner.read_json(args.out / "record.json")
-    plots.save(plots.demo(record), args.out / "trajectories.png")
+    folder.start(run, args.seed, args.out, force=args.force)
+    record = read_json(args.out / "record.json")
+    figures.save(figures.demo(record), args.out / "trajectories.png")
     skills = str(args.out / "skills.safetensors")
     video(Record(run.env_id, skills=skills, out=args.out / "skills.mp4", seed=args.seed))
     success = ", ".join(f"{s:.0%}" for s in record["final"]["success"])
@@ -148,21 +149,21 @@ def demo(args: Demo) -> None:
 
 def train(args: Train) -> None:
     """Train one agent with the settings given, or go on with a run."""
-    from skill_agent import experiments, runs
+    from skill_agent.experiments import folder, tables
 
     if args.resume is not None:
         if extra := [name for name, value in vars(args).items() if name != "resume" and value != getattr(Train, name)]:
             raise ValueError(f"--resume goes on with the run's own settings; leave out {extra}")
-        went_on = runs.resume(args.resume)
+        went_on = folder.resume(args.resume)
         print(f"model, skills, record and logs are in {args.resume}" if went_on else f"{args.resume} is finished")
         return
     _check_env_id(args.env_id)
     names = ("embedding", "embedding_dim", "embedding_entropy_coef", "inference_coef", "policy_entropy_coef")
-    run = experiments.default_run(args.env_id)
+    run = tables.default_run(args.env_id)
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
     steps = run.total_timesteps if args.timesteps is None else args.timesteps
     run = replace(run, total_timesteps=steps, settings=run.settings | given, n_envs=args.n_envs)
-    runs.start(run, args.seed, args.out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep, force=args.force)
+    folder.start(run, args.seed, args.out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep, force=args.force)
     print(f"model, skills, record and logs are in {args.out}")
 
 
@@ -170,12 +171,13 @@ def reproduce(args: Reproduce) -> None:
     """Train what is missing, with progress and time left, then draw."""
     from tqdm import tqdm
 
-    from skill_agent import experiments, report, runner
+    from skill_agent.experiments import report, tables
+    from skill_agent.experiments import reproduce as runner
 
-    seeds = experiments.SEEDS[args.figure] if args.seeds is None else args.seeds
+    seeds = tables.SEEDS[args.figure] if args.seeds is None else args.seeds
     figure, variants = args.figure, args.variants
     if figure == "fig6":  # frames of the policies that figure 5 leaves
-        figure, variants = "fig5", variants or tuple(experiments.FAMILIES)
+        figure, variants = "fig5", variants or tuple(tables.FAMILIES)
     bar: tqdm[None] | None = None
     for name, done, total in runner.reproduce(figure, seeds, args.jobs, args.records, variants):
         bar = bar or tqdm(total=total, desc=args.figure, unit="run")
@@ -195,8 +197,8 @@ def video(args: Record) -> None:
     import imageio.v2 as imageio
 
     from skill_agent.agent import SkillEmbedding
-    from skill_agent.evaluate import film
-    from skill_agent.share import load_policy, load_skills
+    from skill_agent.rollouts import film
+    from skill_agent.skills import load_policy, load_skills
 
     loaders: dict[str, Callable[[str], Any]] = {
         "skills": load_skills,
@@ -219,7 +221,7 @@ def video(args: Record) -> None:
 
 def report(args: Report) -> None:
     """Draw and write."""
-    from skill_agent.report import write_report
+    from skill_agent.experiments.report import write_report
 
     for path in write_report(args.records, args.readme, args.docs):
         print(path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -31,3 +33,13 @@ def write_whole(path: Path, data: bytes) -> None:
     write_synced(temporary, data)
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_whole(path, (json.dumps(value) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a file written by `write_json`."""
+    return json.loads(path.read_text(encoding="utf-8"))

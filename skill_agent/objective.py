@@ -10,17 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skill_agent.losses import (
-    augmented_reward,
-    gaussian_entropy,
-    gaussian_log_prob,
-    gaussian_sample,
-    masked_mean,
-    retrace_targets,
-    trace_coefficients,
-)
+from skill_agent.densities import gaussian_entropy, gaussian_log_prob, gaussian_sample
 from skill_agent.policy import SkillPolicy
 from skill_agent.replay import TrajectoryBatch
+from skill_agent.returns import augmented_reward, masked_mean, retrace_targets, trace_coefficients
 
 Terms = dict[str, Tensor]  # what is logged, by name: scalars, or (B, L) for their mean
 
@@ -42,7 +35,7 @@ def draw(policy: SkillPolicy, batch: TrajectoryBatch, generator: torch.Generator
         return torch.randn(*shape, generator=generator, device=batch.action.device)
 
     next_action = normal(windows, steps, size)
-    latent = policy.family.noise((windows, steps), generator)
+    latent = policy.embedding_distribution.noise((windows, steps), generator)
     draws = Draws(next_action, latent, normal(windows, steps, size))
     config = policy.config
     if policy.inference is None or not config.inference_noise:
@@ -69,7 +62,7 @@ def losses(
     state_t = batch.observation[:, :-1]  # (B, L, S)
     steps = state_t.shape[1]
     task = torch.eye(policy.n_tasks, device=state_t.device)[batch.task][:, None].expand(-1, steps, -1)  # (B, L, T)
-    code = policy.family.code(batch.latent)[:, None].expand(-1, steps, -1)  # (B, L, Z)
+    code = policy.embedding_distribution.code(batch.latent)[:, None].expand(-1, steps, -1)  # (B, L, Z)
 
     log_q = inference_log_prob(policy, batch, draws)  # (B, L)
     target_t, target_terms = critic_targets(
@@ -114,12 +107,16 @@ def critic_targets(
     action_tp1 = gaussian_sample(mean[:, 1:], log_std[:, 1:], next_action)
 
     # The constant makes ignorance worth 0: it moves no optimum, and spares the critic learning it.
-    clipped_log_q = (log_q + policy.family.max_entropy).clamp(-config.inference_clip, config.inference_clip)
+    clipped_log_q = (log_q + policy.embedding_distribution.max_entropy).clamp(
+        -config.inference_clip, config.inference_clip
+    )
     inference_coef = config.inference_coef * versatility
     reward_t = augmented_reward(batch.reward, clipped_log_q, entropy_t, inference_coef, config.policy_entropy_coef)
     embedding_ratio = None
     if config.trace_embedding_ratio:
-        embedding_ratio = policy.family.log_prob(policy.embedding(batch.task), batch.latent) - batch.latent_log_prob
+        embedding_ratio = (
+            policy.embedding_distribution.log_prob(policy.embedding(batch.task), batch.latent) - batch.latent_log_prob
+        )
     trace_t = trace_coefficients(log_prob_t, batch.log_prob, config.retrace_lambda, embedding_ratio) * batch.mask
 
     # Q(s_t, a_t) of the first step, which cancels out of its target, is left out.
@@ -149,7 +146,7 @@ def inference_log_prob(policy: SkillPolicy, batch: TrajectoryBatch, draws: Draws
     segments = states.unfold(1, policy.config.segment, 1).transpose(2, 3)  # (B, L, H, S)
     params = policy.inferred(batch.action.flatten(0, 1), segments.flatten(0, 1))
     latent = batch.latent[:, None].expand(-1, steps, -1).flatten(0, 1)
-    return policy.inference_family.log_prob(params, latent).reshape(-1, steps)
+    return policy.inference_distribution.log_prob(params, latent).reshape(-1, steps)
 
 
 def actor_loss(
@@ -167,13 +164,13 @@ def actor_loss(
     """
     config = policy.config
     params = policy.embedding(batch.task)[:, None].expand(-1, state_t.shape[1], -1)
-    code = policy.family.code(policy.family.sample(params, draws.latent))
+    code = policy.embedding_distribution.code(policy.embedding_distribution.sample(params, draws.latent))
     raw_mean, log_std = policy.action_parameters(state_t, code)
     action = gaussian_sample(torch.tanh(raw_mean), log_std, draws.action)
     value = masked_mean(policy.value(state_t, action, code, task, target=False, frozen=True, count=1)[0], batch.mask)
     policy_entropy = masked_mean(gaussian_entropy(log_std), batch.mask)
     every_task = torch.arange(policy.n_tasks, device=state_t.device)
-    embedding_entropy = policy.family.entropy(policy.embedding(every_task)).mean()
+    embedding_entropy = policy.embedding_distribution.entropy(policy.embedding(every_task)).mean()
     embedding_coef = config.embedding_entropy_coef * versatility
     loss = -value - config.policy_entropy_coef * policy_entropy - embedding_coef * embedding_entropy
     saturation = raw_mean.square().mean()

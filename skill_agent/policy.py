@@ -14,8 +14,8 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from skill_agent.config import SkillConfig
-from skill_agent.losses import gaussian_sample
-from skill_agent.networks import Embedding, TaskId, bounded, make_families
+from skill_agent.densities import gaussian_sample
+from skill_agent.distributions import Embedding, TaskId, bounded, make_distributions
 from skill_agent.perceptrons import Perceptrons
 
 NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
@@ -87,13 +87,13 @@ class SkillPolicy(BasePolicy):
         self.net_arch = _check_net_arch(net_arch)
         self.box, self.n_tasks = split_observation_space(observation_space)
         self.state_dim, action_dim = math.prod(self.box.shape), math.prod(action_space.shape)
-        self.family, self.inference_family = make_families(self.config, self.n_tasks)
-        state_dim, z_dim, arch = self.state_dim, self.family.dim, self.net_arch
+        self.embedding_distribution, self.inference_distribution = make_distributions(self.config, self.n_tasks)
+        state_dim, z_dim, arch = self.state_dim, self.embedding_distribution.dim, self.net_arch
         self._unit_bounds = bool((action_space.low == -1).all() and (action_space.high == 1).all())
 
         self.state_mean = nn.Parameter(torch.zeros(state_dim), requires_grad=False)
         self.state_scale = nn.Parameter(torch.ones(state_dim), requires_grad=False)
-        self.embedding = Embedding(self.family, self.n_tasks, self.config.embedding_init_std)
+        self.embedding = Embedding(self.embedding_distribution, self.n_tasks, self.config.embedding_init_std)
 
         def perceptrons(count: int, *sizes: int) -> Perceptrons:
             return Perceptrons(count, list(sizes), activation_fn, self.config.bf16)
@@ -102,13 +102,13 @@ class SkillPolicy(BasePolicy):
         with torch.no_grad():
             self.actor.weights[0][:, state_dim:] *= self.config.z_gain
         self.inference: Perceptrons | None = None
-        if not isinstance(self.family, TaskId):
+        if not isinstance(self.embedding_distribution, TaskId):
             channels = self.config.inference_channels
             if channels is not None and not all(0 <= channel < state_dim for channel in channels):
                 raise ValueError(f"inference_channels={channels} is not valid; choose from 0 to {state_dim - 1}")
             inputs = self.config.segment * (state_dim if channels is None else len(channels))
             inputs += action_dim if channels is None else 0
-            self.inference = perceptrons(1, inputs, *arch["inference"], self.inference_family.n_params)
+            self.inference = perceptrons(1, inputs, *arch["inference"], self.inference_distribution.n_params)
         critic_inputs = state_dim + action_dim + z_dim + self.n_tasks
         self.critics = perceptrons(self.config.n_critics, critic_inputs, *arch["qf"], 1)
         self.critics_target = perceptrons(self.config.n_critics, critic_inputs, *arch["qf"], 1)
@@ -201,7 +201,11 @@ class SkillPolicy(BasePolicy):
     def draw_latent(self, task: Tensor, generator: torch.Generator | None, deterministic: bool = False) -> Tensor:
         """Latents (n, Z) for tasks (n,): a draw from p(z|t), or its mode."""
         params = self.embedding(task)
-        return self.family.mode(params) if deterministic else self.family.sample(params, generator)
+        return (
+            self.embedding_distribution.mode(params)
+            if deterministic
+            else self.embedding_distribution.sample(params, generator)
+        )
 
     def split(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """Flat observations (n, S) without the task, and task indices (n,)."""
@@ -220,7 +224,7 @@ class SkillPolicy(BasePolicy):
         """Advance the recurrent state: redraw z where an episode starts or ``z_period`` has passed."""
         n = len(task)
         if state is None:
-            state = SkillState(np.zeros((n, self.family.dim), np.float32), np.full(n, -1, np.int64))
+            state = SkillState(np.zeros((n, self.embedding_distribution.dim), np.float32), np.full(n, -1, np.int64))
         age = np.where(starts | (state.age < 0), 0, state.age + 1)
         if self.config.z_period is not None:
             age %= self.config.z_period
@@ -269,7 +273,7 @@ class SkillPolicy(BasePolicy):
             raise ValueError(f"lengths {sizes} are not valid with {len(flat)} observations; choose as many of each")
         with torch.no_grad():
             skill = self.next_state(task, SkillState(*state) if state else None, starts, None, deterministic)
-            code = self.family.code(torch.as_tensor(skill.latent, device=self.device))
+            code = self.embedding_distribution.code(torch.as_tensor(skill.latent, device=self.device))
             mean, log_std = self.action_distribution(self.features(flat), code)
             action = mean if deterministic else gaussian_sample(mean, log_std)
         scaled = self.env_action(action)
@@ -286,7 +290,7 @@ class SkillPolicy(BasePolicy):
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         """Actions for a freshly drawn z; SB3 calls it only through `predict`, overridden above."""
         flat, task = self.split(observation)
-        code = self.family.code(self.draw_latent(task, None, deterministic))
+        code = self.embedding_distribution.code(self.draw_latent(task, None, deterministic))
         mean, log_std = self.action_distribution(self.features(flat), code)
         return mean if deterministic else gaussian_sample(mean, log_std)
 

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from skill_agent.losses import gaussian_sample
+from skill_agent.densities import gaussian_sample
 from skill_agent.policy import SkillPolicy
 
 
@@ -21,8 +21,10 @@ def skill_space(skills: SkillPolicy, width: float = 2.0) -> spaces.Box:
     """
     with torch.no_grad():
         params = skills.embedding(torch.arange(skills.n_tasks, device=skills.device))
-        draws = skills.family.code(
-            skills.family.sample(params[:, None].expand(-1, 4096, -1), torch.Generator(skills.device).manual_seed(0))
+        draws = skills.embedding_distribution.code(
+            skills.embedding_distribution.sample(
+                params[:, None].expand(-1, 4096, -1), torch.Generator(skills.device).manual_seed(0)
+            )
         )
         mean, reach = draws.mean(1), width * draws.std(1)
         low = torch.maximum(mean - reach, draws.amin(1)).amin(0)  # a Bernoulli's codes end before that
@@ -107,7 +109,7 @@ class TransferState(NamedTuple):
 
 
 class TransferredPolicy:
-    """Frozen skills and a mapping z = f(x), with SB3's ``predict``; `skill_agent.share.export_policy` writes it.
+    """Frozen skills and a mapping z = f(x), with SB3's ``predict``; `skill_agent.skills.export_policy` writes it.
 
     Attributes:
         skills: what acts.
@@ -143,7 +145,7 @@ class TransferredPolicy:
             Actions within the bounds of the action space, and the new state.
         """
         batch = np.atleast_2d(observation)
-        code = state[0] if state else np.zeros((len(batch), self.skills.family.dim), np.float32)
+        code = state[0] if state else np.zeros((len(batch), self.skills.embedding_distribution.dim), np.float32)
         age = (state[1] + 1) % self.hold if state else np.zeros(len(batch), np.int64)
         if episode_start is not None:
             age = np.where(np.asarray(episode_start, bool).reshape(-1), 0, age)

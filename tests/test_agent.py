@@ -10,9 +10,10 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 
 from skill_agent import SkillConfig, SkillEmbedding, make_skill_vec_env, objective
-from skill_agent.evaluate import rollout
-from skill_agent.losses import gaussian_sample, retrace_targets
+from skill_agent.densities import gaussian_sample
 from skill_agent.policy import SkillState
+from skill_agent.returns import retrace_targets
+from skill_agent.rollouts import rollout
 
 TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
 TINY = {"policy_kwargs": {"net_arch": [16, 16]}, "batch_size": 8, "train_freq": 10, "gradient_steps": 2, "seed": 3}
@@ -107,7 +108,7 @@ def test_a1_adds_the_gradient_of_the_embedding_entropy(embedding):
         for sign in (1, -1):
             moved = table.detach().clone().double()
             moved[index] += sign * step
-            values.append(agent.policy.family.entropy(moved[tasks]).mean())
+            values.append(agent.policy.embedding_distribution.entropy(moved[tasks]).mean())
         numeric[index] = (values[0] - values[1]) / (2 * step)
     assert numeric.abs().max() > 0.01
     moved = with_term["embedding.table"] - without["embedding.table"]
@@ -120,7 +121,7 @@ def test_a1_adds_the_gradient_of_the_embedding_entropy(embedding):
 def test_a2_moves_the_target_by_log_q_and_the_critic_gradient_only():
     agent = make_agent(inference_coef=0.0).learn(1_000)
     batch = sample(agent)
-    log_q = inferred(agent, batch).detach() + agent.policy.family.max_entropy
+    log_q = inferred(agent, batch).detach() + agent.policy.embedding_distribution.max_entropy
     terms0, without = embedding_gradient(agent, batch)
     terms1, with_term = embedding_gradient(agent, batch, inference_coef=0.5)
     assert not terms0["reward/inference"].any()
@@ -211,14 +212,14 @@ def test_replay_holds_the_behaviour_that_acted():
     agent = make_agent(learning_starts=10_000, z_period=20, trace_embedding_ratio=True)
     agent.learn(400)  # no update: the present networks are the behaviour
     batch = sample(agent, 64)
-    code = agent.policy.family.code(batch.latent)[:, None].expand(-1, batch.mask.shape[1], -1)
+    code = agent.policy.embedding_distribution.code(batch.latent)[:, None].expand(-1, batch.mask.shape[1], -1)
     mean, log_std = agent.policy.action_distribution(batch.observation[:, :-1], code)
-    from skill_agent.losses import gaussian_log_prob
+    from skill_agent.densities import gaussian_log_prob
 
     valid = batch.mask == 1
     log_prob = gaussian_log_prob(batch.action, mean, log_std)
     torch.testing.assert_close(log_prob[valid], batch.log_prob[valid], atol=1e-5, rtol=1e-5)
-    latent_log_prob = agent.policy.family.log_prob(agent.policy.embedding(batch.task), batch.latent)
+    latent_log_prob = agent.policy.embedding_distribution.log_prob(agent.policy.embedding(batch.task), batch.latent)
     torch.testing.assert_close(latent_log_prob, batch.latent_log_prob, atol=1e-5, rtol=1e-5)
     assert (batch.action.abs() > 1).any(), "actions are stored before clipping"
     lengths = np.bincount(agent.replay_buffer.skill[agent.replay_buffer.skill[:, 0] >= 0, 0])
@@ -394,7 +395,7 @@ def test_targets_are_those_of_all_values():
     draws, log_q = draw(agent, batch), torch.randn_like(batch.reward)
     steps = batch.mask.shape[1]
     task = torch.eye(agent.policy.n_tasks)[batch.task][:, None].expand(-1, steps, -1)
-    code = agent.policy.family.code(batch.latent)[:, None].expand(-1, steps, -1)
+    code = agent.policy.embedding_distribution.code(batch.latent)[:, None].expand(-1, steps, -1)
     targets, terms = objective.critic_targets(
         agent.policy, batch, task, code, log_q, draws.next_action, agent.gamma, agent._versatility
     )

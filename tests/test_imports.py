@@ -1,4 +1,8 @@
-"""What the packages may import, and how the suite is found and its graphics backend chosen."""
+"""What the packages may import, and how the suite is found and its graphics backend chosen.
+
+The house has three storeys: `skill_envs`, the library part of `skill_agent`, and `skill_agent.experiments`
+with the command line on top. Imports point down only, and inside a storey they never run in a circle.
+"""
 
 import ast
 import os
@@ -8,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import skill_agent
 import skill_envs
 from skill_envs.render import choose_backend
 
 FORBIDDEN = ("torch", "stable_baselines3", "skill_agent")
+UPSTAIRS = ("skill_agent.experiments", "skill_agent.cli")
 USE = """
 import sys, numpy
 {prelude}
@@ -47,13 +53,75 @@ def test_id_with_module_needs_no_import(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("path", sorted(Path(skill_envs.__file__).parent.glob("**/*.py")), ids=lambda p: p.name)
-def test_imports_point_back_along_the_data_flow(path):
+def imported(path):
+    """Every module that a file names in an import, at its top, in a function or for types alone."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        assert not [n for n in names if n.split(".")[0] in FORBIDDEN], f"{path.name}, line {node.lineno}"
+            assert node.level == 0, f"{path.name}, line {node.lineno}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules():
+    """Every module of the two packages: its name to its file."""
+    found = {}
+    for package in (skill_envs, skill_agent):
+        root = Path(package.__file__).parent
+        for path in sorted(root.glob("**/*.py")):
+            parts = (root.name, *path.relative_to(root).with_suffix("").parts)
+            found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+MODULES = modules()
+LIBRARY = [n for n in MODULES if n.startswith("skill_agent.") and not n.startswith(UPSTAIRS)]
+
+
+def arrows():
+    """Which modules of the packages each of them imports; a package's ``__init__`` is a module of its own."""
+    graph = {}
+    for name, path in MODULES.items():
+        found = {n for n in imported(path) if n in MODULES}
+        # "from package import module" needs the module; the package is needed for the names that it defines itself.
+        graph[name] = {n for n in found if not any(other.startswith(f"{n}.") for other in found)} - {name}
+    return graph
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n.startswith("skill_envs")])
+def test_the_suite_needs_no_learner(name):
+    assert not [n for n in imported(MODULES[name]) if n.split(".")[0] in FORBIDDEN]
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_the_library_knows_neither_experiments_nor_plots_nor_statistics(name):
+    found = set(imported(MODULES[name]))
+    assert not [n for n in found if n.startswith(UPSTAIRS)]
+    assert not {n.split(".")[0] for n in found} & {"matplotlib", "scipy", "tqdm", "tyro"}
+
+
+def test_importing_the_library_loads_neither_experiments_nor_plots(tmp_path):
+    code = "import sys, skill_agent; print([n for n in sys.modules if n.startswith('skill_agent.experiments')])"
+    result = run(code, tmp_path)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def circles(graph):
+    """Modules that are left once those that import nothing of what is left are taken away, again and again."""
+    left = dict(graph)
+    while free := [name for name, needed in left.items() if not needed & left.keys()]:
+        for name in free:
+            del left[name]
+    return sorted(left)
+
+
+def test_imports_never_run_in_a_circle():
+    assert circles(arrows()) == []
+
+
+def test_a_circle_is_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skill_agent import evaluate, load_policy, load_skills
+from skill_agent import load_policy, load_skills
+from skill_agent import rollouts as evaluate
 from skill_agent.experiments import EXPERIMENTS
-from skill_agent.share import TRAINED, shipped
+from skill_agent.skills import TRAINED, shipped
 
 RECORDS = Path(__file__).parent.parent / "records"
 NAMES = ["lwall", "pointmass", "railpush", "springwall"]

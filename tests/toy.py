@@ -1,4 +1,6 @@
-"""A point on a line, to try the learner on spaces that the suite does not have."""
+"""What tests share: a point on a line, for spaces that the suite does not have, and tiny models and runs."""
+
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -7,8 +9,18 @@ from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 
 from skill_agent import SkillEmbedding
+from skill_agent.experiments.tables import Run
 
 torch.set_num_threads(1)  # faster for networks this small
+
+ROOT = Path(__file__).parent.parent
+TINY = {"policy_kwargs": {"net_arch": [8, 8]}, "train_freq": 10, "gradient_steps": 1, "batch_size": 4}
+
+
+def tiny(run):
+    """The run with a budget of a second."""
+    settings = {**run.settings, **TINY, "learning_starts": 100}
+    return Run(run.env_id, 800, settings, n_envs=8)
 
 
 class Line(gymnasium.Env):
@@ -51,3 +63,23 @@ def make_model(env, **kwargs):
     networks = {"policy_kwargs": {"net_arch": [16, 16]}, "batch_size": 8, "window": 4, "segment": 3, "seed": 0}
     schedule = {"learning_starts": 20, "train_freq": 10, "gradient_steps": 2}
     return SkillEmbedding(policy, env, **{**networks, **schedule, **kwargs})
+
+
+class InThisProcess:
+    """A pool that runs in this process, so that the tiny table is seen by the workers."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def submit(self, function, *args):
+        from concurrent.futures import Future
+
+        future = Future()
+        future.set_result(function(*args))
+        return future

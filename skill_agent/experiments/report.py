@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from skill_agent import plots
-from skill_agent.experiments import EXPERIMENTS, FAMILIES, FIGURES
-from skill_agent.files import write_whole
-from skill_agent.results import CLAIMS, Claim
-from skill_agent.runner import RECORDS, films, load_records, read_json
+from skill_agent.experiments import figures as drawn
+from skill_agent.experiments.claims import CLAIMS, Claim
+from skill_agent.experiments.records import RECORDS, load_records
+from skill_agent.experiments.reproduce import films
+from skill_agent.experiments.tables import EXPERIMENTS, FAMILIES, FIGURES
+from skill_agent.files import read_json, write_whole
 
 BENCHMARK, LEARNER, KILLS, PHYSICS, SAC = (
     Path(f"benchmarks/{name}.json") for name in ("envs", "learner", "kills", "physics", "sac")
@@ -196,7 +197,7 @@ def write_report(
         texts[page] = fill(texts.get(page) or page.read_text(encoding="utf-8"), marker, content)
     for page, text in texts.items():
         write_whole(page, text.encode())
-    return [*texts, *draw(records, docs / "figures", [*plots.FIGURES, "fig6"])]
+    return [*texts, *draw(records, docs / "figures", [*drawn.FIGURES, "fig6"])]
 
 
 def tables(records: Path = RECORDS, benchmarks: Path = BENCHMARK.parent) -> dict[tuple[str, str], str]:
@@ -220,7 +221,7 @@ def draw(records: Path, folder: Path, figures: Sequence[str]) -> Iterator[Path]:
     Args:
         records: folder of the records.
         folder: gets a PNG of each figure.
-        figures: keys of `plots.FIGURES`, or "fig6", which needs OpenGL.
+        figures: keys of `drawn.FIGURES`, or "fig6", which needs OpenGL.
 
     Yields:
         The files written.
@@ -229,10 +230,10 @@ def draw(records: Path, folder: Path, figures: Sequence[str]) -> Iterator[Path]:
         path = folder / f"{figure}.png"
         if figure == "fig6":
             if found := films(records):
-                plots.save(plots.fig6(found), path)
+                drawn.save(drawn.fig6(found), path)
                 yield path
         elif not missing(records, figure):
-            plots.save(plots.FIGURES[figure](load_records(records, figure)), path)
+            drawn.save(drawn.FIGURES[figure](load_records(records, figure)), path)
             yield path
 
 

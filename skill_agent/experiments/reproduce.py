@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
@@ -13,49 +12,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skill_agent import evaluate, training
-from skill_agent.experiments import EXPERIMENTS, FAMILIES, FIGURES, Run
-from skill_agent.files import write_whole
+from skill_agent import rollouts
+from skill_agent.experiments import folder as run_folder
+from skill_agent.experiments import measure, train
+from skill_agent.experiments.records import RECORDS, record_path
+from skill_agent.experiments.tables import EXPERIMENTS, FAMILIES, FIGURES, Run
+from skill_agent.files import read_json, write_json, write_whole
 from skill_agent.policy import SkillPolicy
-from skill_agent.share import load_policy, load_skills
+from skill_agent.skills import load_policy, load_skills
 
-RECORDS, RUNS = Path("records"), Path("runs")
+RUNS = Path("runs")
 LEAVE_NETWORKS = ("pretrain", "fig5")  # figures whose runs leave skills or a policy beside the record
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a file whole or not at all."""
-    write_whole(path, (json.dumps(value) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """Read a file written by `write_json`."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def record_path(records: Path, figure: str, variant: str, seed: int) -> Path:
-    """Where the record of one run is kept."""
-    return records / figure / f"{variant}-seed{seed}.json"
-
-
-def load_records(records: Path, figure: str) -> dict[str, list[dict[str, Any]]]:
-    """The kept records of a figure: variant to records in order of the seed."""
-    found = {}
-    for variant in EXPERIMENTS[figure]:
-        paths = (records / figure).glob(f"{variant}-seed*.json")
-        found[variant] = sorted(map(read_json, paths), key=lambda record: record["seed"])
-    return found
 
 
 def _work(figure: str, variant: str, seed: int, records: str) -> str:
     torch.set_num_threads(1)
     run, path = EXPERIMENTS[figure][variant], record_path(Path(records), figure, variant, seed)
     if figure == "fig4":
-        record = training.paths(run, seed, skills_of(Path(records), run, seed))
+        record = measure.paths(run, seed, skills_of(Path(records), run, seed))
     elif run.skills:
-        record = training.transfer(run, seed, skills_of(Path(records), run, seed), path.with_suffix(".safetensors"))
+        record = train.transfer(run, seed, skills_of(Path(records), run, seed), path.with_suffix(".safetensors"))
     elif figure in FIGURES:
-        _, record = training.train(run, seed)
+        _, record = train.train(run, seed)
     else:
         record = _long(run, seed, RUNS / figure / path.stem, path.with_suffix(".safetensors"))
     write_json(path, {"figure": figure, "variant": variant, **record})
@@ -88,7 +66,7 @@ def films(
     for family, (name, *_) in FAMILIES.items():
         path = record_path(records, "fig5", family, seed).with_suffix(".safetensors")
         if path.exists():
-            frames, _ = evaluate.film(load_policy(path), f"SkillEmbed/{name}-v0", 1, seed)
+            frames, _ = rollouts.film(load_policy(path), f"SkillEmbed/{name}-v0", 1, seed)
             found[name] = (list(shown), [frames[step] for step in shown])
     return found
 
@@ -99,16 +77,14 @@ def _long(run: Run, seed: int, folder: Path, skills: Path) -> Any:
     Raises:
         ValueError: the folder is that of another run, such as of the same name before its settings were changed.
     """
-    from skill_agent import runs
-
-    if (folder / runs.SETTINGS).exists():
-        if runs.run_of(folder) != (run, seed):
+    if (folder / run_folder.SETTINGS).exists():
+        if run_folder.run_of(folder) != (run, seed):
             raise ValueError(f"{folder} is of other settings than seed {seed} of {run}; move it away")
-        runs.resume(folder)
+        run_folder.resume(folder)
     else:
-        runs.start(run, seed, folder)
+        run_folder.start(run, seed, folder)
     write_whole(skills, (folder / "skills.safetensors").read_bytes())
-    return read_json(folder / runs.RECORD)
+    return read_json(folder / run_folder.RECORD)
 
 
 def reproduce(

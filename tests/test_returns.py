@@ -6,8 +6,8 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 
-from skill_agent import losses, perceptrons
-from skill_agent.networks import Bernoulli, Gaussian
+from skill_agent import densities, perceptrons, returns
+from skill_agent.distributions import Bernoulli, Gaussian
 from skill_agent.perceptrons import Perceptrons
 
 torch.manual_seed(0)
@@ -37,7 +37,7 @@ def random_inputs(batch=5, steps=7):
 
 def test_retrace_equals_the_explicit_sum():
     inputs = random_inputs()
-    torch.testing.assert_close(losses.retrace_targets(*inputs), explicit_retrace(*inputs))
+    torch.testing.assert_close(returns.retrace_targets(*inputs), explicit_retrace(*inputs))
 
 
 def test_retrace_by_hand():
@@ -48,7 +48,7 @@ def test_retrace_by_hand():
     reward = torch.tensor([[1.0, 2.0]])
     discount = torch.full((1, 2), 0.5)
     trace = torch.tensor([[0.0, 0.25]])
-    assert losses.retrace_targets(q, v_tp1, reward, discount, trace).tolist() == [[3.5, 4.0]]
+    assert returns.retrace_targets(q, v_tp1, reward, discount, trace).tolist() == [[3.5, 4.0]]
 
 
 def test_retrace_on_policy_with_lambda_one_is_the_n_step_return():
@@ -57,8 +57,8 @@ def test_retrace_on_policy_with_lambda_one_is_the_n_step_return():
     bootstrap = torch.randn(len(q), dtype=torch.float64)
     # V(s_t+1) = Q(s_t+1, a_t+1) for a deterministic policy that took the actions itself.
     v_tp1 = torch.cat((q[:, 1:], bootstrap[:, None]), dim=1)
-    trace = losses.trace_coefficients(torch.zeros_like(q), torch.zeros_like(q), retrace_lambda=1.0)
-    targets = losses.retrace_targets(q, v_tp1, reward, torch.full_like(q, gamma), trace)
+    trace = returns.trace_coefficients(torch.zeros_like(q), torch.zeros_like(q), retrace_lambda=1.0)
+    targets = returns.retrace_targets(q, v_tp1, reward, torch.full_like(q, gamma), trace)
     for t in range(steps):
         powers = gamma ** torch.arange(steps - t, dtype=torch.float64)
         expected = (powers * reward[:, t:]).sum(1) + gamma ** (steps - t) * bootstrap
@@ -68,7 +68,7 @@ def test_retrace_on_policy_with_lambda_one_is_the_n_step_return():
 def test_retrace_stops_at_a_terminal_step_and_at_a_cut_trace():
     q, v, reward, discount, trace = random_inputs()
     discount[:, 2], trace[:, 5] = 0.0, 0.0
-    targets = losses.retrace_targets(q, v, reward, discount, trace)
+    targets = returns.retrace_targets(q, v, reward, discount, trace)
     torch.testing.assert_close(targets[:, 2], reward[:, 2])
     torch.testing.assert_close(targets[:, 4], reward[:, 4] + discount[:, 4] * v[:, 4])
 
@@ -76,31 +76,31 @@ def test_retrace_stops_at_a_terminal_step_and_at_a_cut_trace():
 def test_retrace_names_the_argument_of_the_wrong_shape():
     q, v, reward, discount, trace = random_inputs()
     with pytest.raises(ValueError, match=r"reward_t has shape \(5, 6\)"):
-        losses.retrace_targets(q, v, reward[:, 1:], discount, trace)
+        returns.retrace_targets(q, v, reward[:, 1:], discount, trace)
 
 
 def test_trace_coefficients_are_capped_and_may_carry_the_embedding_ratio():
     log_prob, behaviour = torch.tensor([[0.0, -1.0]]), torch.tensor([[-2.0, 0.0]])
-    plain = losses.trace_coefficients(log_prob, behaviour, 0.9)
+    plain = returns.trace_coefficients(log_prob, behaviour, 0.9)
     torch.testing.assert_close(plain, torch.tensor([[0.9, 0.9 * math.exp(-1)]]))
-    with_ratio = losses.trace_coefficients(log_prob, behaviour, 0.9, torch.tensor([-3.0]))
+    with_ratio = returns.trace_coefficients(log_prob, behaviour, 0.9, torch.tensor([-3.0]))
     torch.testing.assert_close(with_ratio, 0.9 * torch.exp(torch.tensor([[-1.0, -4.0]])))
 
 
 def test_gaussian_terms_agree_with_torch():
     mean_p, log_std_p, mean_q, log_std_q, x = torch.randn(5, 4, 3, dtype=torch.float64)
     p, q = (Independent(Normal(m, s.exp()), 1) for m, s in ((mean_p, log_std_p), (mean_q, log_std_q)))
-    torch.testing.assert_close(losses.gaussian_log_prob(x, mean_p, log_std_p), p.log_prob(x))
-    torch.testing.assert_close(losses.gaussian_entropy(log_std_p), p.entropy())
-    torch.testing.assert_close(losses.gaussian_kl(mean_p, log_std_p, mean_q, log_std_q), kl_divergence(p, q))
+    torch.testing.assert_close(densities.gaussian_log_prob(x, mean_p, log_std_p), p.log_prob(x))
+    torch.testing.assert_close(densities.gaussian_entropy(log_std_p), p.entropy())
+    torch.testing.assert_close(densities.gaussian_kl(mean_p, log_std_p, mean_q, log_std_q), kl_divergence(p, q))
 
 
 def test_concrete_terms_agree_with_torch():
     logits, x = torch.randn(2, 6, 3, dtype=torch.float64)
     temperature = torch.tensor(0.6, dtype=torch.float64)
     reference = LogitRelaxedBernoulli(temperature, logits=logits).log_prob(x).sum(-1)
-    torch.testing.assert_close(losses.concrete_log_prob(x, logits, 0.6), reference)
-    torch.testing.assert_close(losses.bernoulli_entropy(logits), TorchBernoulli(logits=logits).entropy().sum(-1))
+    torch.testing.assert_close(densities.concrete_log_prob(x, logits, 0.6), reference)
+    torch.testing.assert_close(densities.bernoulli_entropy(logits), TorchBernoulli(logits=logits).entropy().sum(-1))
     family, other = Bernoulli(3, 0.6, logit_bound=1e6), torch.randn(6, 3, dtype=torch.float64)
     expected = kl_divergence(TorchBernoulli(logits=logits), TorchBernoulli(logits=other)).sum(-1)
     torch.testing.assert_close(family.kl(logits, other), expected, rtol=1e-5, atol=1e-8)
@@ -111,7 +111,7 @@ def test_concrete_terms_agree_with_torch():
 def test_concrete_log_prob_and_its_gradients_are_finite_at_extreme_logits(extreme, logit):
     x = torch.full((1, 2), extreme, requires_grad=True)
     logits = torch.full((1, 2), logit, requires_grad=True)
-    value = losses.concrete_log_prob(x, logits, 0.5)
+    value = densities.concrete_log_prob(x, logits, 0.5)
     value.sum().backward()
     assert torch.isfinite(value).all() and torch.isfinite(x.grad).all() and torch.isfinite(logits.grad).all()
 

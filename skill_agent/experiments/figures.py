@@ -14,13 +14,13 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
-from skill_agent import evaluate, statistics
-from skill_agent.experiments import FAMILIES, TRANSFER_STEPS
+from skill_agent.experiments import measure, statistics
+from skill_agent.experiments.records import Records, steps, worst
+from skill_agent.experiments.tables import FAMILIES, TRANSFER_STEPS
 from skill_agent.files import write_whole
 from skill_envs import ENVIRONMENTS, TASKS
 
 matplotlib.use("Agg", force=False)
-Records = dict[str, list[dict[str, Any]]]
 
 _COLOURS = ("#3b5bdb", "#e8590c", "#2b8a3e", "#9c36b5", "#1098ad", "#f08c00")
 
@@ -159,7 +159,7 @@ def fig4(records: Records, seed: int = 0) -> Figure:
         record = found[seed]
         for ax, key, draws in zip(column, ("position_of_one_z", "position"), (1, len(record["coverage"])), strict=True):
             path = np.array(record[key])  # (n, T + 1, 3)
-            for xyz, above in zip(path, evaluate.lifted(path), strict=True):
+            for xyz, above in zip(path, measure.lifted(path), strict=True):
                 ax.plot(xyz[:, 0], xyz[:, 1], color=colour, linewidth=0.8, alpha=0.7)
                 ax.plot(xyz[above, 0], xyz[above, 1], ".", color="#1971c2", markersize=3)
                 ax.plot(*xyz[0, :2], "k.", markersize=4)
@@ -226,16 +226,6 @@ def _seeds_and_budget(found: list[dict[str, Any]]) -> str:
     if (last := steps(found[0])[-1]) < 1.05 * TRANSFER_STEPS:
         return _seeds(found)
     return f"{_seeds(found)}; {np.mean([worst(r, 'success')[-1] for r in found]):.0%} after {last / 1e6:.1f} M steps"
-
-
-def steps(record: dict[str, Any]) -> list[int]:
-    """Environment steps of a record's evaluations."""
-    return [point["steps"] for point in record["curve"]]
-
-
-def worst(record: dict[str, Any], key: str) -> list[float]:
-    """A record's evaluations: return or success (``key``), of the worst task."""
-    return [float(np.min(point[key])) for point in record["curve"]]
 
 
 def fig6(films: dict[str, tuple[list[int], list[NDArray[np.uint8]]]]) -> Figure:

@@ -15,12 +15,12 @@ import torch
 from filelock import FileLock, Timeout
 from stable_baselines3.common.logger import Logger, make_output_format
 
-from skill_agent import training
 from skill_agent.checkpoint import CheckpointError, RunCheckpoint, load_latest
 from skill_agent.config import SkillConfig, make_config
-from skill_agent.experiments import Run
-from skill_agent.runner import read_json, write_json
-from skill_agent.training import Evaluation
+from skill_agent.experiments import train
+from skill_agent.experiments.tables import Run
+from skill_agent.experiments.train import Evaluation
+from skill_agent.files import read_json, write_json
 
 SETTINGS, RECORD, CHECKPOINTS = "run.json", "record.json", "checkpoints"
 
@@ -107,7 +107,7 @@ def _train(folder: Path) -> None:
         settings = _settings(folder)
         run, seed = _run(settings["run"]), settings["seed"]
         torch.set_num_threads(1)  # more only get in each other's way in networks of this size
-        agent, evaluation = training.build(run, seed), Evaluation.of(run)
+        agent, evaluation = train.build(run, seed), Evaluation.of(run)
         if (found := load_latest(agent, folder / CHECKPOINTS)) is not None:
             checkpoint, extra = found
             evaluation.set_state(extra["evaluation"])
@@ -119,7 +119,7 @@ def _train(folder: Path) -> None:
             extra=lambda: {"evaluation": evaluation.state()},
         )
         agent.set_logger(_logger(folder, agent.num_timesteps))
-        agent, record = training.train(
+        agent, record = train.train(
             run, seed, progress_bar=True, agent=agent, evaluation=evaluation, checkpoints=checkpoints
         )
         agent.dump_logs()  # the last stretch, which is shorter than a logging interval

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skill_agent.config import SkillConfig
-from skill_agent.losses import (
+from skill_agent.densities import (
     Source,
     bernoulli_entropy,
     concrete_log_prob,
@@ -26,7 +26,7 @@ def bounded(raw: Tensor, bounds: tuple[float, float]) -> Tensor:
     return low + 0.5 * (high - low) * (1 + torch.tanh(raw))
 
 
-class Family(ABC):
+class Distribution(ABC):
     """A family of distributions over latents z, as functions of parameters (n, n_params).
 
     The latent is what is sampled and stored; the code is what the policy and the critic see.
@@ -73,7 +73,7 @@ class Family(ABC):
         return latent
 
 
-class Gaussian(Family):
+class Gaussian(Distribution):
     """Diagonal Gaussian with bounded mean and log standard deviation."""
 
     def __init__(self, dim: int, log_std: tuple[float, float], mean_bound: float) -> None:
@@ -116,7 +116,7 @@ class Gaussian(Family):
         return gaussian_kl(*self.mean_log_std(params_p), *self.mean_log_std(params_q))
 
 
-class Bernoulli(Family):
+class Bernoulli(Distribution):
     """Independent Bernoulli variables by the Concrete relaxation (Maddison et al., 2017).
 
     Latents live in logit space; the code is 2 sigmoid(latent) - 1, in (-1, 1). The entropy is
@@ -178,7 +178,7 @@ class Bernoulli(Family):
         return 2 * torch.sigmoid(latent) - 1
 
 
-class TaskId(Family):
+class TaskId(Distribution):
     """The one-hot task in place of an embedding: the baseline. Nothing is learned or inferred."""
 
     def __init__(self, n_tasks: int) -> None:
@@ -214,7 +214,7 @@ class TaskId(Family):
         return torch.where((params_p == params_q).all(-1), 0.0, math.inf)
 
 
-def make_families(config: SkillConfig, n_tasks: int) -> tuple[Family, Family]:
+def make_distributions(config: SkillConfig, n_tasks: int) -> tuple[Distribution, Distribution]:
     """The families of the embedding p(z|t) and of the inference network q(z|a, s^H)."""
     dim, bound = config.embedding_dim, config.embedding_mean_bound
     if config.embedding == "gaussian":
@@ -228,7 +228,7 @@ def make_families(config: SkillConfig, n_tasks: int) -> tuple[Family, Family]:
 class Embedding(nn.Module):
     """p(z|t): a table of distribution parameters, which is a linear map of the one-hot task."""
 
-    def __init__(self, family: Family, n_tasks: int, init_std: float = 0.0) -> None:
+    def __init__(self, family: Distribution, n_tasks: int, init_std: float = 0.0) -> None:
         """Start the tasks' means (or logits) at draws from N(0, init_std^2); with 0 only needed differences grow."""
         super().__init__()
         self.table: nn.Parameter | Tensor

@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import bootstrap
 
-from skill_agent import plots
-from skill_agent.experiments import BASELINES, EXPERIMENTS, FAMILIES
+from skill_agent.experiments.records import Records, early_area, final, steps_to, value_at
+from skill_agent.experiments.tables import BASELINES, EXPERIMENTS, FAMILIES
 from skill_envs import ENVIRONMENTS
-
-Records = dict[str, list[dict[str, Any]]]
 
 
 class Claim(NamedTuple):
@@ -225,30 +223,6 @@ def _comparisons(family: str, name: str, method: str, ours: list[Any], baseline:
         measured = f"{found}; higher in {higher.sum()} of {higher.size} pairings"
         claims.append(Claim(claim.format(key), "higher in every pairing of seeds", measured, bool(higher.all()), text))
     return claims
-
-
-def final(record: dict[str, Any], key: str) -> float:
-    """Success or return (``key``) of the final policy, on its worst task."""
-    return float(np.min(record["final"][key]))
-
-
-def value_at(record: dict[str, Any], budget: int, key: str) -> float:
-    """Success or return (``key``) after ``budget`` steps: final if training ended there, else by the curve."""
-    if record["total_timesteps"] < 1.05 * budget:
-        return final(record, key)
-    return float(np.interp(budget, plots.steps(record), plots.worst(record, key)))
-
-
-def steps_to(record: dict[str, Any], success: float) -> int | None:
-    """Steps at the first evaluation with at least that success, or None."""
-    found = zip(plots.steps(record), plots.worst(record, "success"), strict=True)
-    return next((steps for steps, value in found if value >= success), None)
-
-
-def early_area(record: dict[str, Any], budget: int) -> float:
-    """Mean success over the first third of ``budget``: the area under that part of the curve."""
-    grid = np.linspace(0, budget / 3, 101)
-    return float(np.interp(grid, plots.steps(record), plots.worst(record, "success")).mean())
 
 
 def _interval(value: float, low: float, high: float) -> str:

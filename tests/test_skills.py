@@ -7,7 +7,7 @@ import safetensors.numpy
 import torch
 from safetensors import safe_open
 
-from skill_agent import SkillEmbedding, TrainingDiverged, cli, load_skills, make_skill_vec_env, share
+from skill_agent import SkillEmbedding, TrainingDiverged, cli, load_skills, make_skill_vec_env, skills
 
 TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
 TINY = {"batch_size": 8, "train_freq": 10, "gradient_steps": 2, "seed": 3, "learning_starts": 100}
@@ -127,7 +127,7 @@ def forge(path, out, change_description=lambda d: None, change_arrays=lambda a: 
     change_description(description)
     change_arrays(arrays)
     text = json.dumps(description)
-    metadata = {"skill_embed": text, "sha256": share._digest(text, arrays)}
+    metadata = {"skill_embed": text, "sha256": skills._digest(text, arrays)}
     out.write_bytes(safetensors.numpy.save(arrays, metadata))
 
 

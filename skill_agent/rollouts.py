@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -11,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 import skill_envs
-from skill_agent.losses import gaussian_sample
+from skill_agent.densities import gaussian_sample
 from skill_agent.policy import SkillPolicy
-from skill_agent.transfer import TransferredPolicy, act
+from skill_agent.transfer import TransferredPolicy
 
 Array = NDArray[np.float32]
 BLOCK = slice(14, 17)  # of an arm's observation: the block's position
@@ -61,8 +60,8 @@ def rollout(
     observation, _ = env.reset(seed=seed, options={"task": tasks})
     latent = policy.draw_latent(torch.as_tensor(tasks), generator)
     if discrete:
-        latent = policy.family.discrete(latent)
-    code = policy.family.code(latent)
+        latent = policy.embedding_distribution.discrete(latent)
+    code = policy.embedding_distribution.code(latent)
     states, actions, rewards, successes = [_state(observation)], [], [], []
     ended = np.zeros(
         len(tasks), bool
@@ -102,8 +101,8 @@ def inference_error(policy: SkillPolicy, rollouts: Rollouts) -> Array:
     padding = state[:, :1].expand(-1, segment - 1, -1)
     segments = torch.cat((padding, state), dim=1).unfold(1, segment, 1).transpose(2, 3)  # (n, T, H, S)
     params = policy.inferred(torch.as_tensor(rollouts.action).flatten(0, 1), segments.flatten(0, 1))
-    inferred = policy.inference_family.mean_code(params).unflatten(0, (-1, horizon))  # (n, T, Z)
-    used = policy.family.code(torch.as_tensor(rollouts.latent))[:, None]
+    inferred = policy.inference_distribution.mean_code(params).unflatten(0, (-1, horizon))  # (n, T, Z)
+    used = policy.embedding_distribution.code(torch.as_tensor(rollouts.latent))[:, None]
     error: Array = (inferred - used).abs().mean(-1).numpy()
     return error
 
@@ -113,7 +112,7 @@ def embedding_kl(policy: SkillPolicy) -> NDArray[np.float64]:
     """KL(p(z|t_i) || p(z|t_j)) [nat] between all tasks: (T, T)."""
     table = policy.embedding(torch.arange(policy.n_tasks))
     rows = table[:, None].expand(-1, policy.n_tasks, -1)
-    kl: NDArray[np.float64] = policy.family.kl(rows, rows.transpose(0, 1)).double().numpy()
+    kl: NDArray[np.float64] = policy.embedding_distribution.kl(rows, rows.transpose(0, 1)).double().numpy()
     return kl
 
 
@@ -148,58 +147,6 @@ def episodes(
             successes.append(info["is_success"] & ~over)
     env.close()
     return np.stack(rewards, 1).astype(np.float32), np.stack(successes, 1)
-
-
-def marginal_paths(skills: SkillPolicy, env_id: str, hold: int, draws: int, starts: Sequence[int], seed: int) -> Array:
-    """Paths of the block (n, draws * hold + 1, 3) [m] in a one-task environment, for z from the marginal over tasks.
-
-    Args:
-        skills: trained skills.
-        env_id: an environment of the suite.
-        hold: steps for which a task and its z are kept.
-        draws: tasks and z drawn one after the other, without a reset.
-        starts: (n,) seeds of the start states; where they are equal, z and actions alone part the paths.
-        seed: seeds z and actions.
-    """
-    n, generator = len(starts), torch.Generator().manual_seed(seed)
-    env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled", max_episode_steps=draws * hold)
-    observation, _ = env.reset(seed=list(starts))  # type: ignore[arg-type]
-    path = [observation[:, BLOCK]]
-    for _ in range(draws):
-        task = torch.randint(skills.n_tasks, (n,), generator=generator)
-        code = skills.family.code(skills.draw_latent(task, generator))
-        for _ in range(hold):
-            observation, *_ = env.step(act(skills, observation, code, generator))
-            path.append(observation[:, BLOCK])
-    env.close()
-    return np.stack(path, 1)
-
-
-def coverage(position: Array, cell: float = 0.02) -> float:
-    """Area in the plane that paths (n, T, 3) pass over [m^2]: of all cells of side ``cell`` [m] that they touch."""
-    cells = np.unique(np.floor(position[..., :2].reshape(-1, 2) / cell), axis=0)
-    return len(cells) * cell**2
-
-
-def lifted(position: Array, height: float = 0.02) -> NDArray[np.bool_]:
-    """Where in paths (n, T, 3) the block is more than ``height`` [m] above its start: (n, T)."""
-    above: NDArray[np.bool_] = position[..., 2] > position[:, :1, 2] + height
-    return above
-
-
-def positions(rollouts: Rollouts) -> Array:
-    """What has to reach the goal: the point mass (n, T + 1, 2) or the block (n, T + 1, 3) [m]."""
-    return rollouts.state[..., BLOCK] if rollouts.state.shape[-1] > 4 else rollouts.state[..., :2]
-
-
-def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:
-    """Share of episodes that end in each goal region of a one-task environment, goal by goal."""
-    (name,) = skill_envs.ENVIRONMENTS[env_id].tasks
-    task = skill_envs.TASKS[name]
-    final = rollouts.state[:, -1, : len(task.goals[0])]
-    offsets = final[:, None] - np.asarray(task.goals)[None]
-    inside = np.linalg.norm(offsets, axis=-1) <= task.goal_radius
-    return [float(x) for x in inside.mean(axis=0)]
 
 
 def film(

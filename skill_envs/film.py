@@ -1,4 +1,4 @@
-"""Record scripted demonstrations to video: ``python -m skill_envs.record Push LWall --out videos``."""
+"""Record scripted demonstrations to video: ``python -m skill_envs.film Push LWall --out videos``."""
 
 from __future__ import annotations
 

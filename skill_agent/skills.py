@@ -26,11 +26,10 @@ from skill_agent.divergence import check_parameters
 from skill_agent.files import write_whole
 from skill_agent.policy import SkillPolicy
 from skill_agent.transfer import TransferredPolicy
-from skill_envs.scenes import ASSETS
 
 FORMAT = 1
 SUFFIX = ".safetensors"
-TRAINED = ASSETS / "trained"
+TRAINED = Path(__file__).resolve().parent / "trained"
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.SiLU, nn.GELU, nn.Sigmoid)
 }

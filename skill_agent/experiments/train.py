@@ -1,4 +1,4 @@
-"""Training of one run of the tables in `skill_agent.experiments`, and what is measured on it."""
+"""Training of one run of the tables in `skill_agent.experiments.tables`, and what is measured on it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 import skill_envs
-from skill_agent import evaluate
+from skill_agent import rollouts as evaluate
 from skill_agent.agent import SkillEmbedding
 from skill_agent.checkpoint import RunCheckpoint
-from skill_agent.experiments import Run
+from skill_agent.experiments.measure import measure
+from skill_agent.experiments.tables import Run
 from skill_agent.perceptrons import BFLOAT16
 from skill_agent.policy import SkillPolicy
-from skill_agent.share import export_policy
+from skill_agent.skills import export_policy
 from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
 from skill_agent.vec import make_skill_vec_env
-from skill_envs import ENVIRONMENTS, TASKS
+from skill_envs import ENVIRONMENTS
 
 
 def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedding:
@@ -155,43 +156,6 @@ def describe(run: Run, seed: int, agent: SkillEmbedding, seconds: float) -> dict
     }
 
 
-def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> dict[str, Any]:
-    """What the figures need of a trained agent.
-
-    Actions are drawn as in training, and so is z; but trajectories and ``goals_reached_discrete``
-    draw a Bernoulli z as what it is, in place of its relaxation.
-    """
-    policy = agent.policy
-    rollouts = evaluate.rollout(policy, run.env_id, episodes, seed=20_000 + seed)
-    result: dict[str, Any] = {
-        "episodes_per_task": episodes,
-        "success": evaluate.success_rate(rollouts, policy.n_tasks),
-        "kl": np.round(evaluate.embedding_kl(policy), 4).tolist(),
-    }
-    shown = rollouts
-    if policy.n_tasks == 1 and len(TASKS[ENVIRONMENTS[run.env_id].tasks[0]].goals) > 1:
-        discrete = evaluate.rollout(policy, run.env_id, episodes, seed=20_000 + seed, discrete=True)
-        result["goals_reached"] = evaluate.goals_reached(rollouts, run.env_id)
-        result["goals_reached_discrete"] = evaluate.goals_reached(discrete, run.env_id)
-        shown = discrete
-    if policy.inference is not None:
-        error = evaluate.inference_error(policy, rollouts)
-        result["inference_error"] = np.round(error.mean(0), 4).tolist()  # (T,)
-        centre = np.array([rollouts.latent[rollouts.task == k].mean(0) for k in range(policy.n_tasks)])
-        result["embedding_spread"] = round(float(np.abs(rollouts.latent - centre[rollouts.task]).mean()), 4)
-    kept = 1200 // shown.action.shape[1]  # of each task: 24 short episodes, 12 long ones
-    rows = np.concatenate([np.flatnonzero(rollouts.task == k)[:kept] for k in range(policy.n_tasks)])
-    result["trajectories"] = {
-        "task": shown.task[rows].tolist(),
-        "latent": np.round(shown.latent[rows], 3).tolist(),
-        "position": np.round(evaluate.positions(shown)[rows], 3).tolist(),
-    }
-    if policy.inference is not None:
-        kept_error = evaluate.inference_error(policy, shown)[rows]
-        result["trajectories"]["inference_error"] = np.round(kept_error, 3).tolist()
-    return result
-
-
 def transfer(run: Run, seed: int, skills: SkillPolicy, out: Path) -> dict[str, Any]:
     """Learn z = f(x) over frozen skills, and write both to one file.
 
@@ -217,39 +181,6 @@ def transfer(run: Run, seed: int, skills: SkillPolicy, out: Path) -> dict[str, A
     _, success = evaluate.episodes(policy, run.env_id, 100, seed=20_000 + seed, deterministic=True)
     final["success_deterministic"] = [float(success[:, -1].mean())]
     return {**describe(run, seed, agent, curve.seconds), "curve": curve.curve, "final": final}
-
-
-def paths(run: Run, seed: int, skills: SkillPolicy, starts: int = 8, n: int = 40, kept: int = 8) -> dict[str, Any]:
-    """What figure 4 needs: the block's paths for z from the marginal over tasks, redrawn every ``run.hold`` steps.
-
-    "coverage" is that of ``n`` paths from one start, the mean over starts [m^2], after one z, two, and so on.
-
-    Args:
-        run: the environment, the steps of all paths together, and ``hold``.
-        seed: seeds start states, z and actions.
-        skills: trained skills.
-        starts: start states. With one for each path, they would cover most of the area themselves.
-        n: paths from each.
-        kept: whole paths from the first start that are kept; of all ``n``, those of the first z are.
-    """
-    draws = run.total_timesteps // (starts * n * run.hold)
-    first = 20_000 + starts * seed
-    seeds = np.repeat(np.arange(first, first + starts), n).tolist()
-    position = evaluate.marginal_paths(skills, run.env_id, run.hold, draws, seeds, first)
-    groups = position.reshape(starts, n, -1, 3)
-    ends = range(run.hold + 1, position.shape[1] + 1, run.hold)
-    return {
-        "seed": seed,
-        "env_id": run.env_id,
-        "skills": run.skills,
-        "hold": run.hold,
-        "starts": starts,
-        "paths": n,
-        "coverage": [round(float(np.mean([evaluate.coverage(g[:, :end]) for g in groups])), 4) for end in ends],
-        "lifted": round(float(evaluate.lifted(position).any(1).mean()), 4),
-        "position": np.round(groups[0, :kept].astype(float), 3).tolist(),
-        "position_of_one_z": np.round(groups[0, :, : run.hold + 1].astype(float), 3).tolist(),
-    }
 
 
 class TransferEvaluation(BaseCallback):
