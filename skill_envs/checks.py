@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,64 @@ from skill_envs.physics import Float, Int
 
 def one_of(name: str, value: object, valid: Sequence[object]) -> None:
     """Raise a ValueError unless ``value`` is one of ``valid``."""
-    if value not in valid:
+    # A comparison with an array would not give one answer.
+    if isinstance(value, np.ndarray) or value not in valid:
         raise ValueError(f"{name}={value!r} is not valid; choose from {list(valid)}")
 
 
-def at_least_one(name: str, value: int) -> None:
-    """Raise a ValueError unless ``value`` is 1 or more."""
-    if value < 1:
-        raise ValueError(f"{name}={value!r} is not valid; choose at least 1")
+def boolean(name: str, value: object) -> bool:
+    """``value`` if it is True or False; else a ValueError."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={value!r} is not valid; choose True or False")
+    return bool(value)
+
+
+def integer(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
+    """``value`` as an int if it is an integer, not a bool, from ``least`` to ``most``; else a ValueError."""
+    right_kind = isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+    if not right_kind or not _within(value, least, most):
+        raise ValueError(f"{name}={value!r} is not valid; choose an integer{_range(least, most)}")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def number(
+    name: str, value: object, least: float | None = None, most: float | None = None, *, above: float | None = None
+) -> float:
+    """``value`` as a float if it is a finite number, not a bool, in the range; else a ValueError.
+
+    Args:
+        name: of the argument, for the message.
+        value: the argument.
+        least: the smallest valid number; None for no limit.
+        most: the largest valid number; None for no limit.
+        above: a number that valid ones are greater than; None for no limit.
+    """
+    right_kind = isinstance(value, Real) and not isinstance(value, bool | np.bool_) and _finite(value)
+    if not right_kind or not _within(value, least, most) or (above is not None and not value > above):  # type: ignore[operator]
+        beyond = "" if above is None else f" above {above:g}"
+        raise ValueError(f"{name}={value!r} is not valid; choose a finite number{beyond}{_range(least, most)}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
+
+
+def _within(value: Any, least: float | None, most: float | None) -> bool:
+    return (least is None or value >= least) and (most is None or value <= most)
+
+
+def _range(least: float | None, most: float | None) -> str:
+    if least is None and most is None:
+        return ""
+    if most is None:
+        return f" of at least {least:,}"
+    if least is None:
+        return f" of at most {most:,}"
+    return f" from {least:,} to {most:,}"
 
 
 def no_unknown(unknown: dict[str, Any], valid: Sequence[str]) -> None:

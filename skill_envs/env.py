@@ -95,9 +95,9 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         if render_mode is not None:
             checks.one_of("render_mode", render_mode, RENDER_MODES)
         for name, value in (("num_envs", num_envs), ("width", width), ("height", height)):
-            checks.at_least_one(name, value)
+            checks.integer(name, value, least=1)
         if max_episode_steps is not None:
-            checks.at_least_one("max_episode_steps", max_episode_steps)
+            checks.integer("max_episode_steps", max_episode_steps, least=1)
         autoreset_mode = AutoresetMode(autoreset_mode)
         checks.one_of("autoreset_mode", autoreset_mode, AUTORESET_MODES)
 

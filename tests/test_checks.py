@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from skill_envs import checks
+
+
+@pytest.mark.parametrize("value", [1, np.int64(5), 7])
+def test_an_integer_in_range_comes_back_as_int(value):
+    assert checks.integer("n", value, 1, 7) == value and type(checks.integer("n", value, 1, 7)) is int
+
+
+@pytest.mark.parametrize("value", [0, 8, True, np.True_, 1.0, "1", None, float("nan"), np.array([1]), [1], 10**30])
+def test_what_is_no_integer_in_range_is_named(value):
+    with pytest.raises(ValueError, match=r"n=.* is not valid; choose an integer from 1 to 7"):
+        checks.integer("n", value, 1, 7)
+
+
+@pytest.mark.parametrize("value", [0.1, 1, np.float32(0.5), np.int64(1)])
+def test_a_number_in_range_comes_back_as_float(value):
+    assert checks.number("x", value, most=1, above=0) == value and type(checks.number("x", value, 0, 1)) is float
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, 1.1, float("nan"), float("inf"), -float("inf"), 10**400, True, "1", None, 1j, np.ones(1)]
+)
+def test_what_is_no_number_in_range_is_named(value):
+    with pytest.raises(ValueError, match=r"x=.* is not valid; choose a finite number above 0 of at most 1"):
+        checks.number("x", value, most=1, above=0)
+
+
+@pytest.mark.parametrize("value", [0, 1, "yes", None, np.array(True)])
+def test_only_booleans_are_booleans(value):
+    assert checks.boolean("b", True) is True and checks.boolean("b", np.False_) is False
+    with pytest.raises(ValueError, match=r"b=.* is not valid; choose True or False"):
+        checks.boolean("b", value)
+
+
+@pytest.mark.parametrize("value", ["c", None, 1, np.array(["a", "b"]), ["a"], float("nan")])
+def test_one_of_names_the_choices(value):
+    checks.one_of("kind", "a", ["a", "b"])
+    with pytest.raises(ValueError, match=r"kind=.* is not valid; choose from \['a', 'b'\]"):
+        checks.one_of("kind", value, ["a", "b"])
