@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -105,15 +104,22 @@ def marginal_paths(skills: SkillPolicy, env_id: str, hold: int, draws: int, star
         seed: seeds z and actions.
     """
     n, generator = len(starts), torch.Generator().manual_seed(seed)
-    env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled", max_episode_steps=draws * hold)
+    env = evaluate.make_batch(env_id, n, n_tasks=1, max_episode_steps=draws * hold)
     observation, _ = env.reset(seed=list(starts))  # type: ignore[arg-type]
+    distribution = skills.embedding_distribution
+    done = 0
+    code = torch.empty(n, distribution.dim)
+
+    def choose(observation: Array) -> NDArray[Any]:
+        nonlocal done, code
+        if done % hold == 0:
+            task = torch.randint(skills.n_tasks, (n,), generator=generator)
+            code = distribution.code(skills.draw_latent(task, generator))
+        done += 1
+        return act(skills, observation, code, generator)
+
     path = [observation[:, BLOCK]]
-    for _ in range(draws):
-        task = torch.randint(skills.n_tasks, (n,), generator=generator)
-        code = skills.embedding_distribution.code(skills.draw_latent(task, generator))
-        for _ in range(hold):
-            observation, *_ = env.step(act(skills, observation, code, generator))
-            path.append(observation[:, BLOCK])
+    path += [step.observation[:, BLOCK] for step in evaluate.play(env, observation, choose)]
     env.close()
     return np.stack(path, 1)
 
