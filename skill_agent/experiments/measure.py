@@ -19,7 +19,6 @@ from skill_agent.transfer import act
 from skill_envs import ENVIRONMENTS, TASKS
 
 Array = NDArray[np.float32]
-BLOCK = slice(14, 17)  # of an arm's observation: the block's position
 
 
 def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> 
     result["trajectories"] = {
         "task": shown.task[rows].tolist(),
         "latent": np.round(shown.latent[rows], 3).tolist(),
-        "position": np.round(positions(shown)[rows], 3).tolist(),
+        "position": np.round(positions(shown, run.env_id)[rows], 3).tolist(),
     }
     if policy.inference is not None:
         kept_error = evaluate.inference_error(policy, shown)[rows]
@@ -118,8 +117,9 @@ def marginal_paths(skills: SkillPolicy, env_id: str, hold: int, draws: int, star
         done += 1
         return act(skills, observation, code, generator)
 
-    path = [observation[:, BLOCK]]
-    path += [step.observation[:, BLOCK] for step in evaluate.play(env, observation, choose)]
+    block = _observed_position(env_id)
+    path = [observation[:, block]]
+    path += [step.observation[:, block] for step in evaluate.play(env, observation, choose)]
     env.close()
     return np.stack(path, 1)
 
@@ -136,9 +136,13 @@ def lifted(position: Array, height: float = 0.02) -> NDArray[np.bool_]:
     return above
 
 
-def positions(rollouts: Rollouts) -> Array:
+def positions(rollouts: Rollouts, env_id: str) -> Array:
     """What has to reach the goal: the point mass (n, T + 1, 2) or the block (n, T + 1, 3) [m]."""
-    return rollouts.state[..., BLOCK] if rollouts.state.shape[-1] > 4 else rollouts.state[..., :2]
+    return rollouts.state[..., _observed_position(env_id)]
+
+
+def _observed_position(env_id: str) -> slice:
+    return TASKS[ENVIRONMENTS[env_id].tasks[0]].observed_position
 
 
 def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:
