@@ -96,7 +96,7 @@ def test_the_replay_buffer_is_saved_apart(model, tmp_path):
     loaded = SkillEmbedding.load(tmp_path / "model", env=make_line(2, n_tasks=2))
     assert loaded.replay_buffer.size() == 0
     loaded.load_replay_buffer(tmp_path / "replay")
-    for name in ("observations", "actions", "rewards", "latent", "log_prob", "skill", "age", "task"):
+    for name in ("observations", "actions", "rewards", "latent", "log_prob", "stretch", "age", "task"):
         assert (getattr(loaded.replay_buffer, name) == getattr(model.replay_buffer, name)).all(), name
     loaded.learn(20, reset_num_timesteps=False)
     assert loaded.replay_buffer.size() == 30
