@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,15 +22,21 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from skill_agent import objective
+from skill_agent.compiling import compiled
 from skill_agent.config import SkillConfig, make_config
-from skill_agent.divergence import check_observation, check_transition, clip_gradients
+from skill_agent.divergence import (
+    TrainingDiverged,
+    check_learning_rate,
+    check_observation,
+    check_parameters,
+    check_transition,
+    clip_gradients,
+)
 from skill_agent.objective import Draws
 from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.returns import masked_mean
 from skill_agent.skills import export_skills
-
-_COMPILER: dict[str, str | int | bool | Callable[..., Any]] = {"cpp_wrapper": True}  # calls kernels from C++
 
 
 class SkillEmbedding(OffPolicyAlgorithm):
@@ -135,14 +142,28 @@ class SkillEmbedding(OffPolicyAlgorithm):
             )
         # The factor of a1 and a2 in force; compiled code sees a tensor change.
         self._versatility = torch.ones((), device=self.device)
+        self._compile()
+        self._convert_train_freq()
+
+    def _compile(self) -> None:
+        """Have the functions compiled that most of the time goes into, if the settings ask for it."""
         self._compiled: dict[str, Callable[..., Any]] = {}
         if self.config.compile:
-            for method in (self.gradients, self.behaviour):
-                self._compiled[method.__name__] = torch.compile(method, dynamic=False, options=_COMPILER)
-            if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # without it, two graphs in place of one
-                traced = torch._dynamo.config.patch(trace_autograd_ops=True)
-                self._compiled["gradients"] = traced(self._compiled["gradients"])
-        self._convert_train_freq()
+            self._compiled["gradients"] = compiled(self.gradients, self._announce, traces_gradients=True)
+            self._compiled["behaviour"] = compiled(self.behaviour, self._announce)
+
+    def _announce(self, what: str) -> None:
+        if self.verbose:
+            print(what, file=sys.stderr)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs: compiled functions belong to the model that they were made for."""
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a copy."""
+        self.__dict__.update(state)
+        self._compile()
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed every source of randomness; None draws a seed for the learner's own generators."""
@@ -175,8 +196,27 @@ class SkillEmbedding(OffPolicyAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        """Learn for ``total_timesteps`` steps, counted over all environments; as in SB3."""
-        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        """Learn for ``total_timesteps`` steps, counted over all environments; as in SB3.
+
+        Where it is left by an exception, the next call starts new episodes.
+        """
+        try:
+            return super().learn(
+                total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+            )
+        except BaseException:
+            # The environments may be a step ahead of what was kept of them, so this z could leak into a next episode.
+            self._last_obs = None
+            raise
+
+    def save(self, path: Any, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
+        """As in SB3.
+
+        Raises:
+            TrainingDiverged: a parameter is not finite.
+        """
+        check_parameters(self.policy)
+        super().save(path, exclude, include)
 
     def export_skills(self, path: Path | str, *, critics: bool = False, force: bool = False) -> Path:
         """Write the trained skills to a file that can't run code; see `skill_agent.skills.export_skills`."""
@@ -236,6 +276,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             latent = torch.as_tensor(self._skill.latent, device=self.device)
             noise = policy.action_noise(len(task), generator)
             action, log_prob = self._compiled.get("behaviour", self.behaviour)(observation, latent, noise)
+            check_observation("action", action.numpy(force=True))
             latent_log_prob = torch.zeros(len(task))
             if self.config.trace_embedding_ratio:
                 latent_log_prob = policy.embedding_distribution.log_prob(policy.embedding(task), latent)
@@ -257,6 +298,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
     ) -> None:
         check_transition(new_obs, reward, dones, infos)
+        if self._vec_normalize_env is not None:
+            # Replay keeps what the environments gave; normalised and clipped, an infinite number looks finite.
+            original_obs: Any = self._vec_normalize_env.get_original_obs()
+            check_transition(original_obs, self._vec_normalize_env.get_original_reward(), dones, [{}] * len(dones))
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episode_start = np.asarray(dones, bool)
 
@@ -271,21 +316,37 @@ class SkillEmbedding(OffPolicyAlgorithm):
         self._versatility.fill_(config.versatility(1.0 - self._current_progress_remaining))
         if config.normalize_observations and self._n_updates == 0:
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
-        gradients = self._compiled.get("gradients", self.gradients)
-        for _ in range(gradient_steps):
-            batch = self._sample(batch_size)
-            loss, terms, found = gradients(batch, objective.draw(policy, batch, self._generator))
-            for parameter, gradient in zip(policy.trained_parameters, found, strict=True):
-                parameter.grad = gradient
-            terms["train/grad_norm"] = clip_gradients(policy, loss, terms, config.max_grad_norm)
-            policy.optimizer.step()
-            self._n_updates += 1
-            if self._n_updates % config.target_period == 0:
-                policy.critics_target.load_state_dict(policy.critics.state_dict())
+        check_learning_rate(policy.optimizer)
+        before = {name: value.clone() for name, value in policy.state_dict().items()}
+        terms: dict[str, Tensor] = {}
+        try:
+            for _ in range(gradient_steps):
+                batch = self._sample(batch_size)
+                terms = self._update(batch)
+            # Bad numbers from the last update have shown in no loss and no gradient yet.
+            check_parameters(policy)
+        except TrainingDiverged:
+            policy.load_state_dict(before)
+            raise
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        if gradient_steps:  # the last update's terms: averaging all of them costs more than it tells
-            for name, value in terms.items():
-                self.logger.record(name, (masked_mean(value, batch.mask) if value.ndim else value).item())
+        # These are the last update's: averaging over all of them costs more than it tells.
+        for name, value in terms.items():
+            self.logger.record(name, (masked_mean(value, batch.mask) if value.ndim else value).item())
+
+    def _update(self, batch: TrajectoryBatch) -> dict[str, Tensor]:
+        """Make one update; returns what is logged of it: scalars, or (B, L) for the mean over the batch's steps."""
+        policy, config = self.policy, self.config
+        gradients = self._compiled.get("gradients", self.gradients)
+        terms: dict[str, Tensor]
+        loss, terms, found = gradients(batch, objective.draw(policy, batch, self._generator))
+        for parameter, gradient in zip(policy.trained_parameters, found, strict=True):
+            parameter.grad = gradient
+        terms["train/grad_norm"] = clip_gradients(policy, loss, terms, config.max_grad_norm)
+        policy.optimizer.step()
+        self._n_updates += 1
+        if self._n_updates % config.target_period == 0:
+            policy.critics_target.load_state_dict(policy.critics.state_dict())
+        return terms
 
     def _sample(self, batch_size: int) -> TrajectoryBatch:
         """Windows from replay."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import time
-import warnings
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -39,11 +37,7 @@ def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedd
         env = SkillSpaceVecEnv(env, skills, run.hold, seed)
     policy = "MultiInputPolicy" if len(ENVIRONMENTS[run.env_id].tasks) > 1 else "MlpPolicy"
     schedule = LinearSchedule(run.learning_rate, 0.1 * run.learning_rate, 1.0)
-    settings = dict(run.settings)
-    if settings.get("compile") and not any(map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++"))):
-        warnings.warn("no C++ compiler was found, so that updates are not compiled and take longer", stacklevel=2)
-        settings["compile"] = False
-    return SkillEmbedding(policy, env, schedule, seed=seed, device="cpu", **settings)
+    return SkillEmbedding(policy, env, schedule, seed=seed, device="cpu", **run.settings)
 
 
 class Evaluation(BaseCallback):
