@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -36,7 +37,8 @@ from skill_agent.objective import Draws
 from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.returns import masked_mean
-from skill_agent.skills import export_skills
+from skill_agent.skills import SUFFIX, export_skills, load_skills
+from skill_agent.trust import warn_of_pickles
 
 
 class SkillEmbedding(OffPolicyAlgorithm):
@@ -223,26 +225,63 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return export_skills(self.policy, path, critics=critics, force=force)
 
     @classmethod
-    def load(cls, path: Any, *args: Any, **kwargs: Any) -> Self:
-        """As in SB3; single settings of the method can't be changed on the way.
+    def load(cls, path: Any, *args: Any, trust: bool = False, **kwargs: Any) -> Self:
+        """As in SB3, or from a safetensors file of exported skills, which can't run code.
+
+        A zip of SB3's holds pickles, which run when they are loaded, whoever made them. Single settings of the method
+        can't be changed on the way.
+
+        Args:
+            path: the zip, or a file that `export_skills` wrote; of such a file, critics that were not exported start
+                afresh.
+            *args: SB3's.
+            trust: whether you made the zip yourself; without, a `PickleWarning` names the risk.
+            **kwargs: SB3's; of a safetensors file, ``env`` and arguments of the constructor.
 
         Raises:
-            TypeError: such a setting; SB3 would take it and change nothing.
+            SkillsFileError: the safetensors file is damaged, or no file of skills.
+            TypeError: a setting of the method; SB3 would take it and change nothing.
         """
-        if fixed := sorted({field.name for field in fields(SkillConfig)} & set(kwargs)):
+        fixed = sorted({field.name for field in fields(SkillConfig)} & set(kwargs))
+        if fixed:
             raise TypeError(f"load() can't change the settings {fixed}; give config=SkillConfig(...), with all of them")
+        if isinstance(path, str | os.PathLike) and str(path).endswith(SUFFIX):
+            return cls._from_skills(Path(path), *args, **kwargs)
+        warn_of_pickles(path, trust, "a file of export_skills, or a checkpoint by load_checkpoint")
         return super().load(path, *args, **kwargs)
 
-    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
-        """As in SB3.
+    @classmethod
+    def _from_skills(cls, path: Path, env: GymEnv | None = None, **kwargs: Any) -> Self:
+        """A model with the networks of exported skills."""
+        skills = load_skills(path)
+        policy = "MultiInputPolicy" if isinstance(skills.observation_space, spaces.Dict) else "MlpPolicy"
+        networks = {"net_arch": skills.net_arch, "activation_fn": skills.activation_fn}
+        arguments: dict[str, Any] = {"policy_kwargs": networks, "config": skills.config} | kwargs
+        model = cls(policy, env, _init_setup_model=False, **arguments)
+        for name in ("observation_space", "action_space"):
+            expected = getattr(skills, name)
+            found = expected if env is None else getattr(model, name)
+            if found != expected:
+                raise ValueError(f"the environment's {name} is {found}; the skills of {path} need {expected}")
+            setattr(model, name, expected)
+        if env is None:
+            model.n_envs = 1  # until there is one
+        model._setup_model()
+        model.policy.load_state_dict(skills.state_dict(), strict=False)
+        return model
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True, *, trust: bool = False) -> None:
+        """As in SB3; the file is a pickle.
 
         Raises:
             ValueError: the replay is of another number of environments.
         """
+        warn_of_pickles(path, trust, "a checkpoint, by load_checkpoint")
         own = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)
         assert self.replay_buffer is not None
-        if (count := self.replay_buffer.n_envs) != self.n_envs:
+        count = self.replay_buffer.n_envs
+        if count != self.n_envs:
             self.replay_buffer = own
             raise ValueError(f"{path} is the replay of n_envs={count}; this model has n_envs={self.n_envs}")
 

@@ -236,7 +236,7 @@ def video(args: Record) -> None:
     loaders: dict[str, Callable[[str], Any]] = {
         "skills": load_skills,
         "policy": load_policy,
-        "model": lambda path: SkillEmbedding.load(path, device="cpu").policy,
+        "model": lambda path: SkillEmbedding.load(path, device="cpu", trust=True).policy,
     }
     _check_env_id(args.env_id)
     given = [name for name in loaders if getattr(args, name)]
