@@ -23,6 +23,7 @@ import torch
 from stable_baselines3 import SAC
 
 from skill_agent import SkillEmbedding, make_skill_vec_env
+from skill_agent.experiments.sums import write_listed
 from skill_agent.perceptrons import BFLOAT16
 
 WINDOWS, STEPS, SAC_BATCH = 64, 10, 256
@@ -163,7 +164,7 @@ def main() -> None:
     record["gigabytes"] = round(int(output.split()[-1]) / 2**20, 3)
     for key, value in record.items():
         print(f"{key:24s} {value}")
-    args.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_listed(args.out, (json.dumps(record, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -13,13 +14,17 @@ from numpy.typing import NDArray
 import skill_envs
 from skill_agent import rollouts as evaluate
 from skill_agent.agent import SkillEmbedding
-from skill_agent.experiments.tables import Run
+from skill_agent.experiments.records import RECORDS, Records, networks_path
+from skill_agent.experiments.tables import FAMILIES, OURS, Run, variant_of
 from skill_agent.policy import SkillPolicy
 from skill_agent.rollouts import Rollouts
+from skill_agent.skills import load_policy
 from skill_agent.transfer import act
 from skill_envs import ENVIRONMENTS, TASKS
 
 Array = NDArray[np.float32]
+# What figure 6 shows of each transfer task: steps, and the frames at these steps.
+Films = dict[str, tuple[list[int], list[NDArray[np.uint8]]]]
 BLOCK = slice(14, 17)  # of an arm's observation: the block's position
 
 
@@ -143,3 +148,22 @@ def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:
     offsets = final[:, None] - np.asarray(task.goals)[None]
     inside = np.linalg.norm(offsets, axis=-1) <= task.goal_radius
     return [float(x) for x in inside.mean(axis=0)]
+
+
+def films(
+    folder: Path = RECORDS, records: Records | None = None, shown: Sequence[int] = (0, 6, 12, 18, 28, 44, 99)
+) -> Films:
+    """What figure 6 shows: steps and frames of one episode of each family's transferred policy that there is.
+
+    Args:
+        folder: of the records, with the policies; those of seed 0 are filmed.
+        records: of the policies; not needed.
+        shown: steps.
+    """
+    found = {}
+    for family, about in FAMILIES.items():
+        path = networks_path(folder, "fig5", variant_of(family, OURS), 0)
+        if path.exists():
+            frames, _ = evaluate.film(load_policy(path), f"SkillEmbed/{about.name}-v0", 1, seed=0)
+            found[about.name] = (list(shown), [frames[step] for step in shown])
+    return found
