@@ -23,7 +23,6 @@ import torch
 from stable_baselines3 import SAC
 
 from skill_agent import SkillEmbedding, make_skill_vec_env
-from skill_agent.experiments.sums import write_listed
 from skill_agent.perceptrons import BFLOAT16
 
 WINDOWS, STEPS, SAC_BATCH = 64, 10, 256
@@ -164,6 +163,8 @@ def main() -> None:
     record["gigabytes"] = round(int(output.split()[-1]) / 2**20, 3)
     for key, value in record.items():
         print(f"{key:24s} {value}")
+    from skill_agent.experiments.sums import write_listed  # not before: it takes memory, which is measured
+
     write_listed(args.out, (json.dumps(record, indent=2) + "\n").encode())
 
 

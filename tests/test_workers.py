@@ -93,8 +93,10 @@ def test_runs_end_with_a_killed_process_and_go_on_after_it(begin, tmp_path):
     process, said = begin()
     process.terminate()
     assert process.wait(20) == 1
-    assert said.read_text().splitlines()[-1].endswith(
-        "interrupted; what is finished is kept. Go on with: skill-embed reproduce endless --jobs 2"
+    assert (
+        said.read_text()
+        .splitlines()[-1]
+        .endswith("interrupted; what is finished is kept. Go on with: skill-embed reproduce endless --jobs 2")
     )
     assert_runs_end(tmp_path)
 

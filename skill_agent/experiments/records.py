@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from skill_agent.experiments.schema import OBJECT, TEXT, TRUTH, Schema, check, number, whole
-from skill_agent.experiments.sums import SUMS, add, lock, read_listed, read_sums
+from skill_agent.experiments.sums import LOCK, SUMS, add, lock, read_listed, read_sums
 from skill_agent.files import write_whole
 from skill_envs import ENVIRONMENTS
 
@@ -186,10 +186,12 @@ def write_record(path: Path, record: Record, networks: bytes | None = None) -> N
     record = thin(record)
     check_record(record)
     with lock(path.parent):
+        is_new = not is_kept(path)
         beside = path.with_suffix(".safetensors")
-        if networks is not None and not beside.exists():
+        # Networks without a record are of another training.
+        if networks is not None and (is_new or not beside.exists()):
             write_whole(beside, networks)
-        if not is_kept(path):
+        if is_new:
             add(path, (json.dumps(record) + "\n").encode())
 
 
@@ -208,10 +210,13 @@ def load_records(records: Path, figure: str, variants: Iterable[str]) -> Records
         ValueError: a record was changed or is lost, is not listed, or is not what a record has to be.
     """
     folder = records / figure
-    sums = read_sums(folder)
+    # In this order, as a sum is written before its record: every record that is found has its sum.
     names = {path.name for path in folder.glob("*.json")}
-    if lost := sorted(set(sums) - names):
-        raise ValueError(f"{folder / lost[0]} is missing, though {folder / SUMS} lists it; restore or train it again")
+    sums = read_sums(folder)
+    for name in sorted(set(sums) - names):
+        if not _comes(folder / name):
+            raise ValueError(f"{folder / name} is missing, though {folder / SUMS} lists it; restore or train it again")
+        names.add(name)
     found: Records = {variant: [] for variant in variants}
     for name in sorted(names):
         record = read_listed(folder / name, check_record, sums)
@@ -225,6 +230,14 @@ def load_records(records: Path, figure: str, variants: Iterable[str]) -> Records
     for kept in found.values():
         kept.sort(key=lambda record: record["seed"])
     return found
+
+
+def _comes(path: Path) -> bool:
+    """Whether a listed record that was not there is: it may just have been written."""
+    if (path.parent / LOCK).exists():
+        with lock(path.parent):  # waits for the writer
+            pass
+    return path.exists()
 
 
 def steps(record: Record) -> list[int]:
