@@ -217,13 +217,18 @@ def _show(figure: str, runs: Iterable[Progress]) -> None:
     """A bar of the steps of all runs, with the time left."""
     from tqdm import tqdm
 
-    with tqdm(desc=figure, unit="step", unit_scale=True) as bar:
+    bar: tqdm[None] | None = None
+    try:
         for progress in runs:
-            bar.total = progress.steps
+            if bar is None:  # there is something to do
+                bar = tqdm(total=progress.steps, desc=figure, unit="step", unit_scale=True)
             bar.set_postfix_str(f"{progress.done} of {progress.runs} runs", refresh=False)
             bar.update(progress.steps_done - bar.n)
             if progress.finished:
                 bar.write(f"finished: {progress.finished}", file=sys.stderr)
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def video(args: Record) -> None:

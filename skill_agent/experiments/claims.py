@@ -48,9 +48,11 @@ def fig2_claims(records: Records) -> list[Claim]:
     both = [min(r["final"]["success"]) >= 0.95 for r in records["with"]]
     worst = [f"{min(r['final']['success']):.2f}" for r in records["with"]]
     seconds = [r["train_seconds"] for r in records["with"]]
-    errors = {v: [second_half_error(r) for r in records[v]] for v in ("without", "with")}
-    ratio, low, high = ratio_interval(errors["without"], errors["with"])
-    spread = {v: float(np.mean([r["final"]["embedding_spread"] for r in records[v]])) for v in ("without", "with")}
+    errors_without = [second_half_error(r) for r in records["without"]]
+    errors_with = [second_half_error(r) for r in records["with"]]
+    ratio, low, high = ratio_interval(errors_without, errors_with)
+    spread_without = np.mean([r["final"]["embedding_spread"] for r in records["without"]])
+    spread_with = np.mean([r["final"]["embedding_spread"] for r in records["with"]])
     return [
         Claim(
             "two goals: both tasks' success at the end of training",
@@ -71,8 +73,8 @@ def fig2_claims(records: Records) -> list[Claim]:
             "at least 2, 95 % interval above 1.5",
             _interval(ratio, low, high),
             ratio >= 2 and low > 1.5,
-            f"{_each(errors['without'])} / {_each(errors['with'])}; mean absolute deviation of z itself from its "
-            f"task's mean {spread['without']:.2f} / {spread['with']:.2f}",
+            f"{_each(errors_without)} / {_each(errors_with)}; mean absolute deviation of z itself from its "
+            f"task's mean {spread_without:.2f} / {spread_with:.2f}",
             told=True,
         ),
     ]
@@ -82,7 +84,8 @@ def fig3_claims(records: Records, share: float = 0.05) -> list[Claim]:
     """Goals reached by sampling z, and the KL divergences; a goal counts from ``share`` of the episodes."""
 
     def reached(variant: str, key: str) -> list[int]:
-        return [sum(x >= share for x in r["final"][key]) for r in records[variant]]
+        shares = np.array([record["final"][key] for record in records[variant]])  # (seeds, goals)
+        return [int(goals) for goals in (shares >= share).sum(1)]
 
     bernoulli, relaxed = reached("bernoulli", "goals_reached_discrete"), reached("bernoulli", "goals_reached")
     gaussian = reached("gaussian", "goals_reached")
@@ -153,15 +156,16 @@ def pretrain_claims(records: Records) -> list[Claim]:
 def fig4_claims(records: Records) -> list[Claim]:
     """Coverage with over without the inference term, of paths of many z in turn and of one z."""
     without = {record["seed"]: record for record in records["without"]}
-    pairs = [(record, without[record["seed"]]) for record in records["with"] if record["seed"] in without]
-    if not pairs:
+    paired = [record for record in records["with"] if record["seed"] in without]
+    if not paired:
         return []
-    first = pairs[0][0]
+    first = paired[0]
     hold, draws = first["hold"], len(first["coverage"])
     episode = ENVIRONMENTS[first["env_id"]].horizon // hold
     claims = []
     for k, about in ((1, "one z"), (episode, f"{episode} z in turn, an episode's"), (draws, f"{draws} z in turn")):
-        a, b = ([record["coverage"][k - 1] for record in found] for found in zip(*pairs, strict=True))
+        a = [record["coverage"][k - 1] for record in paired]
+        b = [without[record["seed"]]["coverage"][k - 1] for record in paired]
         ratio, low, high = ratio_interval(a, b)
         each = "; ".join(f"{x * 1e4:.0f} / {y * 1e4:.0f}" for x, y in zip(a, b, strict=True))
         claims.append(
@@ -216,8 +220,9 @@ def _means_and_beginnings(
     title: str, method: str, ours: list[Record], baseline: list[Record], told: bool
 ) -> list[Claim]:
     """Ours against a baseline on tasks that both may solve: success at the end, or over the first third."""
-    a, b = (np.mean([value_at(r, TRANSFER_STEPS, "success") for r in found]) for found in (ours, baseline))
-    early_a, early_b = (np.mean([early_area(r, TRANSFER_STEPS) for r in found]) for found in (ours, baseline))
+    a, b = np.mean(_after_transfer(ours, "success")), np.mean(_after_transfer(baseline, "success"))
+    early_a = np.mean([early_area(r, TRANSFER_STEPS) for r in ours])
+    early_b = np.mean([early_area(r, TRANSFER_STEPS) for r in baseline])
     # Less is a tie: a thousandth is one episode in all evaluations of a first third.
     holds = a - b >= 0.01 or early_a - early_b >= 0.01
     return [
@@ -236,9 +241,11 @@ def _every_pairing(title: str, method: str, ours: list[Record], baseline: list[R
     """Ours against a baseline on a task that has to tell them apart: return and success, in every pairing of seeds."""
     claims = []
     for key, digits in (("return", 1), ("success", 2)):
-        a, b = ([value_at(r, TRANSFER_STEPS, key) for r in found] for found in (ours, baseline))
+        a, b = _after_transfer(ours, key), _after_transfer(baseline, key)
         higher = np.greater.outer(a, b)  # (ours, baseline)
-        seeds = " against ".join(", ".join(f"{value:.{digits}f}" for value in values) for values in (a, b))
+        seeds = f"{_each(a, digits)} against {_each(b, digits)}"
+        if key == "success":
+            seeds = _success_by_seed(method, ours, baseline)
         claims.append(
             Claim(
                 f"{title}: {key} after {TRANSFER_STEPS:,} steps",
@@ -246,7 +253,7 @@ def _every_pairing(title: str, method: str, ours: list[Record], baseline: list[R
                 f"{np.mean(a):.{digits}f} against {np.mean(b):.{digits}f}; "
                 f"higher in {higher.sum()} of {higher.size} pairings",
                 bool(higher.all()),
-                _success_by_seed(method, ours, baseline) if key == "success" else seeds,
+                seeds,
                 told=told and key == "success",
             )
         )
@@ -257,7 +264,7 @@ def _success_by_seed(method: str, ours: list[Record], baseline: list[Record]) ->
     """Success of every seed after the steps of a transfer, and when it was first high."""
     success, reached = [], []
     for found in (ours, baseline):
-        success.append(_each(value_at(r, TRANSFER_STEPS, "success") for r in found))
+        success.append(_each(_after_transfer(found, "success")))
         reached.append(", ".join(_millions(steps_to(r, 0.9)) for r in found))
     seeds = f"{' against '.join(success)}; first evaluation at 90 %, in million steps, {' against '.join(reached)}"
     if not METHODS[method].transfers:
@@ -270,8 +277,13 @@ def _interval(value: float, low: float, high: float) -> str:
     return f"{value:.2f} (95 % interval {low:.2f} to {high:.2f})"
 
 
-def _each(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:.2f}" for value in values)
+def _after_transfer(found: list[Record], key: str) -> list[float]:
+    """Success or return (``key``) of every seed after as many steps as a transfer has."""
+    return [value_at(record, TRANSFER_STEPS, key) for record in found]
+
+
+def _each(values: Iterable[float], digits: int = 2) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in values)
 
 
 def _millions(steps: int | None) -> str:

@@ -83,7 +83,9 @@ def paths(run: Run, seed: int, skills: SkillPolicy, starts: int = 8, n: int = 40
     seeds = np.repeat(np.arange(first, first + starts), n).tolist()
     position = marginal_paths(skills, run.env_id, run.hold, draws, seeds, first)
     groups = position.reshape(starts, n, -1, 3)
-    ends = range(run.hold + 1, position.shape[1] + 1, run.hold)
+    areas = []
+    for end in range(run.hold + 1, position.shape[1] + 1, run.hold):
+        areas.append(round(float(np.mean([coverage(group[:, :end]) for group in groups])), 4))
     return {
         "seed": seed,
         "env_id": run.env_id,
@@ -91,7 +93,7 @@ def paths(run: Run, seed: int, skills: SkillPolicy, starts: int = 8, n: int = 40
         "hold": run.hold,
         "starts": starts,
         "paths": n,
-        "coverage": [round(float(np.mean([coverage(g[:, :end]) for g in groups])), 4) for end in ends],
+        "coverage": areas,
         "lifted": round(float(lifted(position).any(1).mean()), 4),
         "position": np.round(groups[0, :kept].astype(float), 3).tolist(),
         "position_of_one_z": np.round(groups[0, :, : run.hold + 1].astype(float), 3).tolist(),

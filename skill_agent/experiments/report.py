@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from skill_agent.experiments import benchmarks as measurements
@@ -23,7 +24,10 @@ def load_all(records: Path = RECORDS) -> Kept:
 
 def claims_of(kept: Kept) -> list[Claim]:
     """What is claimed of every figure."""
-    return [claim for name, records in kept.items() for claim in FIGURES[name].claims(records)]
+    claims: list[Claim] = []
+    for name, records in kept.items():
+        claims += FIGURES[name].claims(records)
+    return claims
 
 
 def short_table(claims: list[Claim]) -> str:
@@ -53,7 +57,7 @@ def cost_table(kept: Kept) -> str:
     """What the kept runs of each figure cost, in Markdown."""
     lines = ["| experiment | runs kept | CPU time of their trainings [min] |", "|---|---|---|"]
     for figure, records in kept.items():
-        found = [record for of_variant in records.values() for record in of_variant]
+        found = list(chain(*records.values()))
         minutes = sum(record.get("train_seconds", 0.0) for record in found) / 60
         if minutes:
             lines.append(f"| `{figure}` | {len(found)} | {minutes:.0f} |")

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from itertools import chain
 from multiprocessing import connection as pipes
 from multiprocessing import get_context
 from pathlib import Path
@@ -103,7 +104,7 @@ def _skills_for(wanted: list[Job]) -> list[Job]:
 
 def _work_all(stages: list[list[Job]], jobs: int) -> Iterator[Progress]:
     """Work the jobs of each stage in parallel, one stage after the other."""
-    all_jobs = [job for stage in stages for job in stage]
+    all_jobs = list(chain(*stages))
     if not all_jobs:
         return
     context = get_context("spawn")
@@ -112,22 +113,24 @@ def _work_all(stages: list[list[Job]], jobs: int) -> Iterator[Progress]:
     # Nobody writes to this pipe. Its writing end is this process's alone, so that workers see when that is gone.
     reader, writer = context.Pipe(duplex=False)
     done = 0
-    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(reader, taken)) as pool:
-        try:
-            for stage in stages:
-                for ended in _work_stage(pool, stage, all_jobs, jobs):
-                    if ended is not None:
-                        done += 1
-                        taken[ended] = all_jobs[ended].run.total_timesteps
-                    yield _progress(all_jobs, taken, done, ended)
-        except BrokenProcessPool as error:
-            raise RuntimeError("a training was killed, or memory did not suffice; finished runs are kept") from error
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            # The workers end in the middle of their runs. After an error in one run, in contrast, the others end well.
-            writer.close()
-            raise
-    writer.close()
-    reader.close()
+    try:
+        with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(reader, taken)) as pool:
+            try:
+                for stage in stages:
+                    for ended in _work_stage(pool, stage, all_jobs, jobs):
+                        if ended is not None:
+                            done += 1
+                            taken[ended] = all_jobs[ended].run.total_timesteps
+                        yield _progress(all_jobs, taken, done, ended)
+            except (KeyboardInterrupt, SystemExit, GeneratorExit):
+                # The workers end in the middle of their runs. After an error in one run, the others come to their end.
+                writer.close()
+                raise
+    except BrokenProcessPool as error:
+        raise RuntimeError("a training was killed, or memory did not suffice; finished runs are kept") from error
+    finally:
+        writer.close()
+        reader.close()
 
 
 def _work_stage(pool: ProcessPoolExecutor, stage: list[Job], all_jobs: list[Job], jobs: int) -> Iterator[int | None]:
