@@ -80,7 +80,7 @@ def steps(said):
 def assert_runs_end(tmp_path):
     """A run's lock ends with its process."""
     for variant in "ab":
-        with FileLock(tmp_path / f"runs/endless/{variant}-seed0/.lock", timeout=10):
+        with FileLock(tmp_path / f"runs/endless/{variant}-seed0/.lock", timeout=30):
             pass
 
 
@@ -94,7 +94,7 @@ def test_runs_end_with_a_killed_process_and_go_on_after_it(begin, tmp_path):
     assert_runs_end(tmp_path)
     process, said = begin()
     process.terminate()
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert (
         said.read_text()
         .splitlines()[-1]
@@ -106,7 +106,7 @@ def test_runs_end_with_a_killed_process_and_go_on_after_it(begin, tmp_path):
 def test_an_interrupt_by_the_keyboard_ends_all_without_a_traceback(begin, tmp_path):
     process, said = begin()
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert "Go on with: skill-embed reproduce endless" in said.read_text()
     assert "Traceback" not in said.read_text()
     assert_runs_end(tmp_path)
@@ -115,7 +115,7 @@ def test_an_interrupt_by_the_keyboard_ends_all_without_a_traceback(begin, tmp_pa
 def test_a_killed_training_is_an_error_that_says_so(begin, tmp_path):
     process, said = begin()
     os.kill(int((tmp_path / "pid-a").read_text()), signal.SIGKILL)
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert "a training was killed, or memory did not suffice" in said.read_text()
     assert_runs_end(tmp_path)
 
