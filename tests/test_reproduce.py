@@ -53,6 +53,20 @@ def test_a_run_folder_of_other_settings_is_no_result_of_this_run(tiny_arm):
     assert not (tiny_arm / "pretrain").exists()
 
 
+def test_a_damaged_record_of_a_run_is_named(tiny_arm):
+    run = EXPERIMENTS["pretrain"]["lwall"]
+    path = work.RUNS / "pretrain/lwall-seed0/record.json"
+    folder.start(run, 0, path.parent)
+    record = path.read_bytes()
+    for damaged in (record[:-10], b"\xff" + record, record.replace(b'"train_seconds": ', b'"train_seconds": -')):
+        path.write_bytes(damaged)
+        with pytest.raises(
+            ValueError, match=r"record\.json is damaged|lwall-seed0\.json would not .*train_seconds is -"
+        ):
+            list(reproduce.reproduce("pretrain", 1, 1, tiny_arm, ["lwall"]))
+    assert not list(tiny_arm.glob("*/*.json"))
+
+
 def digest(record):
     """The SHA-256 that the networks beside a record have in their header."""
     with safetensors.safe_open(record.with_suffix(".safetensors"), "np") as file:

@@ -11,9 +11,10 @@ import pytest
 from filelock import FileLock
 from toy import ROOT
 
-# A figure of two runs that would take hours. Workers import this file too.
+# A figure of two runs that would take hours, and one that takes a second. Workers import this file too.
 SCRIPT = """
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from skill_agent import cli
@@ -28,6 +29,7 @@ def noted(job):
     return work.arm(job)
 
 FIGURES["endless"] = Entry({"a": run, "b": run}, 1, noted, figures.pretrain)
+FIGURES["brief"] = Entry({"a": replace(run, total_timesteps=800)}, 2, work.short, figures.pretrain)
 if __name__ == "__main__":
     cli.main()
 """
@@ -78,7 +80,7 @@ def steps(said):
 def assert_runs_end(tmp_path):
     """A run's lock ends with its process."""
     for variant in "ab":
-        with FileLock(tmp_path / f"runs/endless/{variant}-seed0/.lock", timeout=10):
+        with FileLock(tmp_path / f"runs/endless/{variant}-seed0/.lock", timeout=30):
             pass
 
 
@@ -92,7 +94,7 @@ def test_runs_end_with_a_killed_process_and_go_on_after_it(begin, tmp_path):
     assert_runs_end(tmp_path)
     process, said = begin()
     process.terminate()
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert (
         said.read_text()
         .splitlines()[-1]
@@ -104,7 +106,7 @@ def test_runs_end_with_a_killed_process_and_go_on_after_it(begin, tmp_path):
 def test_an_interrupt_by_the_keyboard_ends_all_without_a_traceback(begin, tmp_path):
     process, said = begin()
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert "Go on with: skill-embed reproduce endless" in said.read_text()
     assert "Traceback" not in said.read_text()
     assert_runs_end(tmp_path)
@@ -113,6 +115,25 @@ def test_an_interrupt_by_the_keyboard_ends_all_without_a_traceback(begin, tmp_pa
 def test_a_killed_training_is_an_error_that_says_so(begin, tmp_path):
     process, said = begin()
     os.kill(int((tmp_path / "pid-a").read_text()), signal.SIGKILL)
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert "a training was killed, or memory did not suffice" in said.read_text()
     assert_runs_end(tmp_path)
+
+
+def test_finished_runs_leave_records_and_a_figure(tmp_path):
+    script = tmp_path / "brief.py"
+    script.write_text(SCRIPT)
+    result = subprocess.run(
+        [sys.executable, str(script), "reproduce", "brief"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "1.60k/1.60k" in result.stderr and "2 of 2 runs" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "records/brief").glob("[!.]*")) == [
+        "SHA256SUMS", "a-seed0.json", "a-seed1.json",
+    ]  # fmt: skip
+    assert "figure in docs/figures/brief.png" in result.stdout and (tmp_path / "docs/figures/brief.png").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skill_agent.experiments.schema import TEXT, TRUTH, Schema, check, number, whole
-from skill_agent.experiments.sums import read_listed, read_sums
+from skill_agent.experiments.sums import read_listed
 
 FOLDER = Path("benchmarks")
 Benchmarks = dict[str, Any]  # name of a script to the content of the file that it wrote
@@ -85,20 +85,21 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def load_benchmarks(folder: Path = FOLDER) -> Benchmarks:
-    """What all benchmarks measured; each file is read once and checked.
+    """What all benchmarks measured; each file is read once and checked, as by `read_benchmark`."""
+    return {name: read_benchmark(folder, name) for name in SCHEMAS}
+
+
+def read_benchmark(folder: Path, name: str) -> Any:
+    """What one benchmark measured.
 
     Raises:
-        FileNotFoundError: a benchmark's file is missing.
-        ValueError: a file was changed, is not listed, or is not what it has to be.
+        FileNotFoundError: the benchmark's file is missing.
+        ValueError: the file was changed, is not listed, or is not what it has to be.
     """
-    sums = read_sums(folder)
-    found = {}
-    for name, schema in SCHEMAS.items():
-        path = folder / f"{name}.json"
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing; run: python benchmarks/{name}.py")
-        found[name] = read_listed(path, partial(check, schema=schema), sums)
-    return found
+    path = folder / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; run: python benchmarks/{name}.py")
+    return read_listed(path, partial(check, schema=SCHEMAS[name]))
 
 
 def met(holds: bool) -> str:

@@ -184,7 +184,10 @@ def write_record(path: Path, record: Record, networks: bytes | None = None) -> N
         ValueError: the record is not what a record has to be.
     """
     record = thin(record)
-    check_record(record)
+    try:
+        check_record(record)
+    except ValueError as error:
+        raise ValueError(f"{path} would not be a valid record: {error}") from error
     with lock(path.parent):
         is_new = not is_kept(path)
         beside = path.with_suffix(".safetensors")

@@ -69,7 +69,12 @@ def arm(job: Job) -> Result:
         run_folder.resume(folder)
     else:
         run_folder.start(job.run, job.seed, folder)
-    return Result(read_json(folder / run_folder.RECORD), (folder / "skills.safetensors").read_bytes())
+    path = folder / run_folder.RECORD
+    try:
+        record = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return Result(record, (folder / "skills.safetensors").read_bytes())
 
 
 def _transfer(job: Job) -> Result:
