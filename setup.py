@@ -14,7 +14,11 @@ setup(
     python_requires=">=3.11",
     packages=["skill_envs", "skill_envs.assets", "skill_agent", "skill_agent.experiments"],
     package_dir={"skill_envs.assets": "assets"},
-    package_data={"skill_envs": ["py.typed"], "skill_envs.assets": ["*.xml"], "skill_agent": ["py.typed", "trained/*"]},
+    package_data={
+        "skill_envs": ["py.typed"],
+        "skill_envs.assets": ["*.xml", "SHA256SUMS"],
+        "skill_agent": ["py.typed", "trained/*"],
+    },
     install_requires=[
         "gymnasium>=1.4,<2",
         "mujoco>=3.17,<4",
