@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from skill_envs import checks, rewards
 from skill_envs.physics import Bool, Float, Int, Physics
-from skill_envs.render import RENDER_MODES, Renderer
+from skill_envs.render import MAX_SIDE, RENDER_MODES, Renderer
 from skill_envs.task import Channel, Task
 from skill_envs.tasks import TASKS
 
@@ -76,8 +76,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             max_episode_steps: control steps until truncation; None never truncates.
             autoreset_mode: SAME_STEP or DISABLED (see `gymnasium.vector.AutoresetMode`).
             render_mode: "rgb_array", "depth_array", "human" or None.
-            width: width of a frame [pixel].
-            height: height of a frame [pixel].
+            width: width of a frame, at most 4,096 [pixel].
+            height: height of a frame, at most 4,096 [pixel].
             num_threads: physics threads; 0 takes all CPUs. Results do not depend on it.
             **unknown: rejected.
 
@@ -94,8 +94,9 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         checks.one_of("reward_type", reward_type, REWARD_TYPES)
         if render_mode is not None:
             checks.one_of("render_mode", render_mode, RENDER_MODES)
-        for name, value in (("num_envs", num_envs), ("width", width), ("height", height)):
-            checks.integer(name, value, least=1)
+        checks.integer("num_envs", num_envs, least=1)
+        width = checks.integer("width", width, least=1, most=MAX_SIDE)
+        height = checks.integer("height", height, least=1, most=MAX_SIDE)
         if max_episode_steps is not None:
             checks.integer("max_episode_steps", max_episode_steps, least=1)
         autoreset_mode = AutoresetMode(autoreset_mode)
