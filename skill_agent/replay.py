@@ -13,6 +13,8 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+from skill_envs import checks, saved
+
 _ROWS = (
     *("observations", "next_observations", "actions", "rewards", "dones", "timeouts"),
     *("log_prob", "latent", "latent_log_prob", "task", "age", "skill"),
@@ -118,13 +120,41 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         return {"pos": self.pos, "full": self.full, "last_skill": self._last_skill, "rows": rows}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Hold what `state` returned, from a buffer of the same sizes."""
+        """Hold what `state` returned, from a buffer of the same sizes; see `check_state`."""
         self.pos, self.full = state["pos"], state["full"]
         self._last_skill[:] = state["last_skill"]
         for name, rows in state["rows"].items():
             array = getattr(self, name)
             array[: len(rows)] = rows
             array[len(rows) :] = -2 if name == "skill" else 0  # nothing is left of what was here before
+
+    def check_state(self, state: dict[str, Any], n_tasks: int) -> None:
+        """Check that a state is of a buffer of the same sizes.
+
+        Args:
+            state: what may come from `state`, or from a stranger's file.
+            n_tasks: the number of tasks that rows may be of.
+
+        Raises:
+            ValueError: an entry is not; the message names it.
+        """
+        saved.entries(state, ("pos", "full", "last_skill", "rows"))
+        pos = checks.integer("pos", state["pos"], 0, self.buffer_size - 1)
+        size = self.buffer_size if checks.boolean("full", state["full"]) else pos
+        saved.array("last_skill", state["last_skill"], (self.n_envs,), np.int64, -1, saved.MOST)
+        limits: dict[str, tuple[float, float]] = {
+            "dones": (0, 1),
+            "timeouts": (0, 1),
+            "task": (0, n_tasks - 1),
+            "age": (0, saved.MOST),
+            "skill": (-1, saved.MOST),
+        }
+        with saved.within("rows"):
+            saved.entries(state["rows"], _ROWS)
+            for name in _ROWS:
+                own = getattr(self, name)
+                least, most = limits.get(name, (None, None))
+                saved.array(name, state["rows"][name], (size, *own.shape[1:]), own.dtype, least, most)
 
     def sample_windows(
         self,

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from hostile import rewrite
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -23,11 +25,13 @@ from skill_agent import (
     load_checkpoint,
     load_latest,
     make_skill_vec_env,
+    manifest,
     save_checkpoint,
     snapshot,
 )
 
 ROOT = Path(__file__).parent.parent
+OLD = ROOT / "tests/data/0.1.0"
 TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
 TINY = {
     "policy_kwargs": {"net_arch": [16, 16]}, "batch_size": 8, "train_freq": 10, "gradient_steps": 2, "seed": 3,
@@ -202,12 +206,7 @@ def test_damage_is_named_and_the_previous_checkpoint_is_used(folder, name, damag
         path.write_bytes({"truncated": data[: len(data) // 2], "empty": b"", "longer": data + b"0"}[damage])
     agent = make_agent(buffer_size=100)
     before = contents(agent)
-    # Of a flipped digest in the manifest, only the disagreement can be known.
-    named = (
-        r"step-000000400/.* is damaged: .*manifest"
-        if (name, damage) == ("manifest.json", "flipped")
-        else (rf"step-000000400/{name} is (damaged|missing)")
-    )
+    named = rf"step-000000400/{name} is (damaged|missing)"
     with pytest.raises(CheckpointError, match=named):
         load_checkpoint(agent, path.parent)
     assert_identical(contents(agent), before)
@@ -219,14 +218,42 @@ def test_damage_is_named_and_the_previous_checkpoint_is_used(folder, name, damag
     assert load_latest(again, folder)[0].name == "step-000000400"  # made again, and good
 
 
-def test_every_single_bit_of_a_manifest_matters(folder):
+def test_every_single_bit_of_a_manifest_matters_and_the_manifest_is_blamed(folder):
     path = folder / "step-000000400" / "manifest.json"
     data = path.read_bytes()
     for bit in range(8 * len(data)):
         flip(path, bit)
+        with pytest.raises(CheckpointError, match=r"step-000000400/manifest\.json is damaged"):
+            manifest.read(path.parent)
         assert not checkpoint._is_good(path.parent), bit
         path.write_bytes(data)
     assert checkpoint._is_good(path.parent)
+
+
+def test_of_a_manifest_without_a_checksum_it_is_said_that_either_file_may_be_damaged(tmp_path):
+    kept = Path(shutil.copytree(OLD / "checkpoints", tmp_path / "kept")) / "step-000000100"
+    data = (kept / "manifest.json").read_bytes()
+    for bit in range(8 * len(data)):
+        flip(kept / "manifest.json", bit)
+        with pytest.raises(CheckpointError, match=r"step-000000100/.*manifest\.json is damaged"):
+            manifest.read(kept)
+        (kept / "manifest.json").write_bytes(data)
+    flip(kept / "state.json", 99)
+    with pytest.raises(CheckpointError, match=r"step-000000100/state\.json or its manifest\.json is damaged"):
+        manifest.read(kept)
+
+
+def test_a_checkpoint_of_a_later_version_is_neither_read_nor_passed_over_nor_removed(folder, monkeypatch):
+    monkeypatch.setattr(manifest, "FORMAT", 2)
+    make_agent(buffer_size=100).learn(600, RunCheckpoint(folder.parent / "newer", every_steps=600))
+    shutil.move(folder.parent / "newer/step-000000600", folder)
+    agent = make_agent(buffer_size=100)
+    with pytest.raises(CheckpointError, match=r"step-000000600/manifest\.json is of another version: format=2"):
+        load_latest(agent, folder)
+    load_checkpoint(agent, folder / "step-000000400")
+    with pytest.raises(FileExistsError, match=r"step-000000600 is of a later step"):
+        agent.learn(200, RunCheckpoint(folder, every_steps=200), reset_num_timesteps=False)
+    assert (folder / "step-000000600/arrays.safetensors").exists()
 
 
 def test_no_good_checkpoint_is_an_error_and_none_at_all_is_none(folder, tmp_path):
@@ -251,11 +278,50 @@ def test_leftovers_of_killed_saves_are_removed_and_never_read(folder):
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"gamma": 0.5}, "gamma: 0.99 saved, 0.5 here"), ({"window": 3}, "config"), ({"buffer_size": 200}, "buffer_size")],
+    [
+        ({"gamma": 0.5}, "gamma: 0.99 saved, 0.5 here"),
+        ({"window": 3}, r"config\.window: 10 saved, 3 here$"),
+        ({"buffer_size": 200}, "buffer_size"),
+    ],
 )
 def test_other_settings_are_errors(folder, settings, named):
     with pytest.raises(CheckpointError, match=named):
         load_latest(make_agent(**{"buffer_size": 100, **settings}), folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "saved", "here"), [("config.bf16", True, False), ("config.compile", True, False), ("torch_threads", 2, 1)]
+)
+def test_other_ways_to_compute_are_warned_of_and_the_training_goes_on(folder, path, saved, here):
+    def computed_in_another_way(state, arrays):
+        settings = state["dict"]["settings"]["dict"]
+        section, _, name = path.rpartition(".")
+        assert (settings[section]["dict"] if section else settings)[name] == here
+        (settings[section]["dict"] if section else settings)[name] = saved
+
+    rewrite(folder / "step-000000400", computed_in_another_way)
+    agent = make_agent(buffer_size=100)
+    named = rf"\({re.escape(path)}: {saved} saved, {here} here\)"
+    with pytest.warns(UserWarning, match=rf"computed in another way {named}.*no longer bit-identical"):
+        load_latest(agent, folder)
+    agent.learn(40, reset_num_timesteps=False)
+    assert agent.num_timesteps == 440
+
+
+def test_a_checkpoint_of_another_kind_of_device_goes_on_with_draws_of_its_own(folder):
+    rewrite(folder / "step-000000400", lambda state, arrays: move_to_cuda(state, arrays))
+    draws = []
+    for seed in (3, 4):
+        agent = make_agent(buffer_size=100, seed=seed)
+        with pytest.warns(UserWarning, match=r"device: 'cuda' saved, 'cpu' here"):
+            load_latest(agent, folder)
+        draws.append(torch.rand(3, generator=agent._generator))
+    assert (draws[0] == draws[1]).all()
+
+
+def move_to_cuda(state, arrays):
+    state["dict"]["settings"]["dict"]["device"] = "cuda"
+    arrays["/model/random/torch"] = np.arange(16, dtype=np.uint8)
 
 
 def test_other_environments_are_errors(folder):
