@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from skill_agent import objective
 from skill_agent.config import SkillConfig, make_config
-from skill_agent.densities import gaussian_draw
 from skill_agent.divergence import check_observation, check_transition, clip_gradients
 from skill_agent.objective import Draws
 from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
@@ -236,7 +234,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             observation, task = policy.split(obs_as_tensor(self._last_obs, self.device))
             self._skill = policy.next_state(task, self._skill, self._episode_start, generator, False)
             latent = torch.as_tensor(self._skill.latent, device=self.device)
-            noise = torch.randn(len(task), math.prod(self.action_space.shape), generator=generator, device=self.device)
+            noise = policy.action_noise(len(task), generator)
             action, log_prob = self._compiled.get("behaviour", self.behaviour)(observation, latent, noise)
             latent_log_prob = torch.zeros(len(task))
             if self.config.trace_embedding_ratio:
@@ -253,11 +251,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
 
     def behaviour(self, observation: Tensor, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions (n, A), log-probabilities (n,) for observations (n, S), latents (n, Z) and N(0, 1) noise (n, A)."""
-        policy = self.policy
-        mean, log_std = policy.action_distribution(
-            policy.features(observation), policy.embedding_distribution.code(latent)
-        )
-        return gaussian_draw(mean, log_std, noise)
+        return self.policy.act(observation, self.policy.embedding_distribution.code(latent), noise)
 
     def _store_transition(
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+from skill_agent import config
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,48 @@ class Demo:
     """Environment steps; by default the budget of figure 2."""
     force: bool = False
     """Replace the folder if it exists."""
+
+
+def _settings_class() -> Any:
+    """The settings of the method as options, in their groups: names, choices and words are those of the config.
+
+    None stands for "not given"; a setting that can be None itself takes the word none.
+    """
+    hints = config.types()
+    nested: list[tuple[str, Any, Any]] = []
+    for title, settings in config.groups().items():
+        options: list[tuple[str, Any, Any]] = []
+        for setting in settings:
+            kind: Any = hints[setting.name]
+            if setting.metadata["choices"]:
+                kind = Literal[setting.metadata["choices"]]
+            elif setting.metadata["optional"]:
+                kind = kind | Literal["none"]
+            described = Annotated[kind | None, tyro.conf.arg(help=setting.metadata["words"])]
+            options.append((setting.name, described, None))
+        group = make_dataclass(title, options, frozen=True)
+        group.__doc__ = "Settings of the method; by default those of the experiments with the environment."
+        nested.append((title, group, field(default=group())))
+    return make_dataclass("Settings", nested, frozen=True)
+
+
+if TYPE_CHECKING:
+
+    class Settings:
+        """Made from the config when the module is loaded; see `_settings_class`."""
+
+else:
+    Settings = _settings_class()
+
+
+def _given(settings: Settings) -> dict[str, Any]:
+    """The settings that the command line gave, by name."""
+    found: dict[str, Any] = {}
+    for group in vars(settings).values():
+        for name, value in vars(group).items():
+            if value is not None:
+                found[name] = None if value == "none" else value
+    return found
 
 
 @dataclass(frozen=True)
@@ -42,22 +86,13 @@ class Train:
     """Seed of everything."""
     n_envs: int = 64
     """Environments stepped together."""
-    embedding: Literal["gaussian", "bernoulli", "task_id"] | None = None
-    """Kind of p(z|t); by default, as what follows, that of the experiments with the environment."""
-    embedding_dim: int | None = None
-    """Size of z."""
-    embedding_entropy_coef: float | None = None
-    """a1 of equation 3."""
-    inference_coef: float | None = None
-    """a2 of equation 3."""
-    policy_entropy_coef: float | None = None
-    """a3 of equation 3."""
     checkpoint_minutes: float = 2.0
     """Time between two checkpoints [min]."""
     keep: int = 3
     """Checkpoints kept."""
     force: bool = False
     """Replace the folder if it exists."""
+    settings: Settings = Settings()  # noqa: RUF009  (it is frozen)
 
 
 @dataclass(frozen=True)
@@ -114,7 +149,7 @@ class Report:
 
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
-    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[tyro.conf.OmitArgPrefixes[Train], tyro.conf.subcommand("train")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Record, tyro.conf.subcommand("record")]
     | Annotated[Report, tyro.conf.subcommand("report")]
@@ -158,11 +193,9 @@ def train(args: Train) -> None:
         print(f"model, skills, record and logs are in {args.resume}" if went_on else f"{args.resume} is finished")
         return
     _check_env_id(args.env_id)
-    names = ("embedding", "embedding_dim", "embedding_entropy_coef", "inference_coef", "policy_entropy_coef")
     run = tables.default_run(args.env_id)
-    given = {name: value for name in names if (value := getattr(args, name)) is not None}
     steps = run.total_timesteps if args.timesteps is None else args.timesteps
-    run = replace(run, total_timesteps=steps, settings=run.settings | given, n_envs=args.n_envs)
+    run = replace(run, total_timesteps=steps, settings=run.settings | _given(args.settings), n_envs=args.n_envs)
     folder.start(run, args.seed, args.out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep, force=args.force)
     print(f"model, skills, record and logs are in {args.out}")
 

@@ -1,15 +1,71 @@
-"""Settings of the method: one frozen dataclass, validated once."""
+"""Settings of the method: one frozen dataclass, whose fields say in one place what they mean and what is valid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import Field, dataclass, field, fields
+from functools import partial
+from typing import Any, get_type_hints
+
+from skill_envs import checks
 
 EMBEDDINGS = ("gaussian", "bernoulli", "task_id")
 
+# A check takes a setting's name and value; it returns the value as it is kept, or raises a ValueError that names both.
+Check = Callable[[str, Any], Any]
 
-@dataclass(frozen=True)
+
+def _integer(least: int) -> Check:
+    return partial(checks.integer, least=least)
+
+
+def _number(least: float | None = None, most: float | None = None, above: float | None = None) -> Check:
+    return partial(checks.number, least=least, most=most, above=above)
+
+
+def _bounds(name: str, value: Any) -> tuple[float, float]:
+    """Two numbers, the first below the second."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"{name}={value!r} is not valid; choose two numbers, the first below the second")
+    low, high = (checks.number(f"{name}[{i}]", bound) for i, bound in enumerate(value))
+    if low >= high:
+        raise ValueError(f"{name}={value!r} is not valid; the first must be below the second")
+    return low, high
+
+
+def _channels(name: str, value: Any) -> tuple[int, ...]:
+    """At least one entry of the state, none of them twice."""
+    if not isinstance(value, list | tuple) or not value or len(set(map(str, value))) < len(value):
+        raise ValueError(f"{name}={value!r} is not valid; choose None or at least one entry of the state, none twice")
+    return tuple(checks.integer(f"{name}[{i}]", channel, least=0) for i, channel in enumerate(value))
+
+
+def _setting(
+    default: Any, check: Check | None, words: str, *, choices: Sequence[str] = (), optional: bool = False
+) -> Any:
+    """A field of `SkillConfig`.
+
+    Args:
+        default: its value where none is given.
+        check: what is valid; None where ``choices`` says it.
+        words: what it means.
+        choices: the valid values, where they are few.
+        optional: whether None is valid as well.
+    """
+
+    def checked(name: str, value: Any) -> Any:
+        if choices:
+            checks.one_of(name, value, choices)
+            return value
+        if check is None or (optional and value is None):
+            return value
+        return check(name, value)
+
+    metadata = {"check": checked, "words": words, "choices": tuple(choices), "optional": optional}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SkillConfig:
     """What is specific to skill embeddings; the rest are arguments of `SkillEmbedding`.
 
@@ -17,109 +73,126 @@ class SkillConfig:
     ``embedding_entropy_coef`` should be about ``inference_coef / (1 - gamma)``: the embedding's
     entropy stands outside the discounted sum.
 
-    Attributes:
-        embedding: "gaussian", "bernoulli" (Concrete relaxation) or "task_id" (one-hot baseline).
-        embedding_dim: size of z; the number of tasks for "task_id".
-        embedding_entropy_coef: a1, weight of the entropy of p(z|t).
-        inference_coef: a2, weight of log q(z|a, s^H) in the reward; 0 trains q in isolation.
-        policy_entropy_coef: a3, weight of the entropy of pi(a|s,z) in the reward.
-        versatility_warmup: share of the training over which a1 and a2 go from ``versatility_start`` times their values
-            to their values; 0 has them in force from the start.
-        versatility_start: below 1 each task is learned before its skills are drawn out; above 1 skills part first, and
-            look for rewards then.
-        versatility_power: of the progress in between; 1 is linear.
-        embedding_log_std: bounds of the embedding's log standard deviation (Gaussian).
-        embedding_init_std: spread of the tasks' means (Gaussian) or logits (Bernoulli) at the start. With 0 all tasks
-            begin with the same z, and the policy can't tell them apart until their rewards have drawn them apart.
-        embedding_mean_bound: bound of the embedding's mean (Gaussian) or logit (Bernoulli).
-        temperature: temperature of the Concrete relaxation (Bernoulli).
-        inference_log_std: bounds of the inference network's log standard deviation (Gaussian).
-        inference_clip: log q is clipped to plus or minus this in the reward.
-        policy_log_std: bounds of the policy's log standard deviation; it starts in the middle.
-        saturation_coef: weight of the squared mean before its tanh in the policy's loss: it keeps means off the flat
-            ends of tanh, from which no gradient leads back.
-        segment: H, number of states that the inference network sees.
-        inference_channels: entries of these states that it sees, and no action, so that z has to show in them;
-            None for all of (a, s^H), as in the paper.
-        inference_noise: standard deviation of the noise added to these states, in the networks' units: z has to show
-            in differences larger than this.
-        window: N, number of steps of a Retrace target.
-        retrace_lambda: factor of the trace coefficients c.
-        trace_embedding_ratio: whether c contains p(z|t) / b(z|t), as printed in equation 5.
-        n_critics: critics whose minimum forms targets and policy gradient.
-        target_period: updates between two copies of the critic to the target network.
-        z_gain: factor of the policy's first weights on z, so that different z act differently from the start.
-        z_period: steps after which z is redrawn within an episode; None never redraws.
-        normalize_observations: give the networks observations of mean 0 and standard deviation 1, as
-            measured at the first update.
-        bf16: multiply in bfloat16 (all layers but each network's last): faster on CPUs that have it, from about 100
-            units a layer on.
-        compile: compile the losses and their gradients, with a C++ compiler: faster updates, after a start of up to a
-            minute (seconds where the results of an earlier run are cached). Numbers agree up to rounding.
-        max_grad_norm: the global gradient norm is clipped to this.
+    Raises:
+        ValueError: an invalid value; the message names it and what is valid.
     """
 
-    embedding: str = "gaussian"
-    embedding_dim: int = 3
-    embedding_entropy_coef: float = 0.1
-    inference_coef: float = 0.003
-    policy_entropy_coef: float = 0.001
-    versatility_warmup: float = 0.0
-    versatility_start: float = 0.0
-    versatility_power: float = 4.0
-    embedding_log_std: tuple[float, float] = (-2.5, -0.5)
-    embedding_init_std: float = 0.0
-    embedding_mean_bound: float = 3.0
-    temperature: float = 0.67
-    inference_log_std: tuple[float, float] = (-3.0, 1.0)
-    inference_clip: float = 10.0
-    policy_log_std: tuple[float, float] = (-2.5, -0.3)
-    saturation_coef: float = 0.01
-    segment: int = 5
-    inference_channels: tuple[int, ...] | None = None
-    inference_noise: float = 0.0
-    window: int = 10
-    retrace_lambda: float = 1.0
-    trace_embedding_ratio: bool = False
-    n_critics: int = 2
-    target_period: int = 50
-    z_gain: float = 3.0
-    z_period: int | None = None
-    normalize_observations: bool = True
-    bf16: bool = False
-    compile: bool = False
-    max_grad_norm: float = 10.0
+    # The embedding p(z|t)
+    embedding: str = _setting(
+        "gaussian",
+        None,
+        "kind of p(z|t): Gaussian, Bernoulli by the Concrete relaxation, or the one-hot task id as a baseline",
+        choices=EMBEDDINGS,
+    )
+    embedding_dim: int = _setting(3, _integer(1), "size of z; with task_id z has the number of tasks as its size")
+    embedding_log_std: tuple[float, float] = _setting(
+        (-2.5, -0.5), _bounds, "bounds of the embedding's log standard deviation (Gaussian)"
+    )
+    embedding_init_std: float = _setting(
+        0.0,
+        _number(0),
+        "spread of the tasks' means (Gaussian) or logits (Bernoulli) at the start; with 0 the policy can't tell tasks "
+        "apart until their rewards have drawn them apart",
+    )
+    embedding_mean_bound: float = _setting(
+        3.0, _number(above=0), "bound of the embedding's mean (Gaussian) or logit (Bernoulli)"
+    )
+    temperature: float = _setting(0.67, _number(above=0), "temperature of the Concrete relaxation (Bernoulli)")
+    z_period: int | None = _setting(
+        None, _integer(1), "steps after which z is redrawn within an episode; None never redraws it", optional=True
+    )
+    z_gain: float = _setting(
+        3.0,
+        _number(above=0),
+        "factor of the policy's first weights on z, so that different z act differently from the start",
+    )
+
+    # Coefficients of equation 3
+    embedding_entropy_coef: float = _setting(0.1, _number(0), "a1 of equation 3, weight of the entropy of p(z|t)")
+    inference_coef: float = _setting(
+        0.003,
+        _number(0),
+        "a2 of equation 3, weight of log q(z|a, s^H) in the reward; with 0, q is trained and the policy ignores it",
+    )
+    policy_entropy_coef: float = _setting(
+        0.001, _number(0), "a3 of equation 3, weight of the entropy of pi(a|s,z) in the reward"
+    )
+    versatility_warmup: float = _setting(
+        0.0, _number(0, 1), "share of the training over which a1 and a2 move to their values; 0 for none"
+    )
+    versatility_start: float = _setting(
+        0.0,
+        _number(0),
+        "factor of a1 and a2 at the start of the warm-up; below 1 tasks are learned first, above 1 skills part first",
+    )
+    versatility_power: float = _setting(4.0, _number(above=0), "power of the warm-up's progress; 1 is linear")
+
+    # The inference network q(z|a, s^H)
+    segment: int = _setting(5, _integer(1), "H, number of states that the inference network sees")
+    inference_log_std: tuple[float, float] = _setting(
+        (-3.0, 1.0), _bounds, "bounds of the inference network's log standard deviation (Gaussian)"
+    )
+    inference_clip: float = _setting(10.0, _number(above=0), "log q is clipped to plus or minus this in the reward")
+    inference_channels: tuple[int, ...] | None = _setting(
+        None,
+        _channels,
+        "entries of the states that the inference network sees, without the action, so that z has to show in them; "
+        "None for all of (a, s^H), as in the paper",
+        optional=True,
+    )
+    inference_noise: float = _setting(
+        0.0,
+        _number(0),
+        "standard deviation of the noise on the states that the inference network sees, in the networks' units; z has "
+        "to show in differences larger than this",
+    )
+
+    # The policy pi(a|s,z)
+    policy_log_std: tuple[float, float] = _setting(
+        (-2.5, -0.3), _bounds, "bounds of the policy's log standard deviation; it starts in the middle"
+    )
+    saturation_coef: float = _setting(
+        0.01,
+        _number(0),
+        "weight of the squared mean before its tanh in the policy's loss, which keeps means off the flat ends of tanh",
+    )
+
+    # The critic and its Retrace targets
+    n_critics: int = _setting(
+        2, _integer(1), "number of critics; the smallest of their values forms the targets, the first the gradient"
+    )
+    target_period: int = _setting(50, _integer(1), "updates between two copies of the critic to the target network")
+    window: int = _setting(10, _integer(1), "N, number of steps of a Retrace target")
+    retrace_lambda: float = _setting(1.0, _number(0, 1), "factor of the trace coefficients c")
+    trace_embedding_ratio: bool = _setting(
+        False, checks.boolean, "whether c contains p(z|t) / b(z|t), as printed in equation 5"
+    )
+
+    # How it is computed
+    normalize_observations: bool = _setting(
+        True,
+        checks.boolean,
+        "whether the networks see observations of mean 0 and standard deviation 1, as measured at the first update",
+    )
+    max_grad_norm: float = _setting(10.0, _number(above=0), "the global norm that gradients are clipped to")
+    bf16: bool = _setting(
+        False,
+        checks.boolean,
+        "whether to multiply in bfloat16, all layers but each network's last; faster on CPUs that have it, from about "
+        "100 units a layer on",
+    )
+    compile: bool = _setting(
+        False,
+        checks.boolean,
+        "whether to compile the losses and their gradients with a C++ compiler: faster updates after a start of up to "
+        "a minute; numbers agree up to rounding",
+    )
 
     def __post_init__(self) -> None:
-        """Validate.
-
-        Raises:
-            ValueError: an invalid value; the message names it and what is valid.
-        """
-        at_least_one = ("embedding_dim", "segment", "window", "n_critics", "target_period")
-        positive = (
-            "temperature",
-            "versatility_power",
-            "embedding_mean_bound",
-            "inference_clip",
-            "z_gain",
-            "max_grad_norm",
-        )
-        bounds = ("embedding_log_std", "inference_log_std", "policy_log_std")
-        self._check(("embedding",), lambda kind: kind in EMBEDDINGS, f"choose from {list(EMBEDDINGS)}")
-        self._check(at_least_one, lambda value: value >= 1, "choose at least 1")
-        self._check(positive, lambda value: value > 0, "choose a positive number")
-        self._check(bounds, lambda value: value[0] < value[1], "the first must be below the second")
-        self._check(
-            ("versatility_start", "embedding_init_std", "inference_noise"),
-            lambda value: value >= 0,
-            "choose at least 0",
-        )
-        self._check(("versatility_warmup",), lambda value: 0 <= value <= 1, "choose from 0 to 1")
-        self._check(("z_period",), lambda value: value is None or value >= 1, "choose None or at least 1")
-        self._check(
-            ("inference_channels",), lambda value: value != (), "choose None or at least one entry of the state"
-        )
+        """Check every field, and keep it as its check gives it."""
+        for setting in fields(self):
+            checked = setting.metadata["check"](setting.name, getattr(self, setting.name))
+            object.__setattr__(self, setting.name, checked)  # the dataclass is frozen for everybody else
 
     def versatility(self, progress: float) -> float:
         """The factor of a1 and a2 in force when a share ``progress`` of the training is done."""
@@ -128,10 +201,32 @@ class SkillConfig:
         grown: float = min(1.0, progress / self.versatility_warmup) ** self.versatility_power
         return self.versatility_start + (1.0 - self.versatility_start) * grown
 
-    def _check(self, names: tuple[str, ...], valid: Callable[[Any], bool], choice: str) -> None:
-        for name in names:
-            if not valid(value := getattr(self, name)):
-                raise ValueError(f"{name}={value!r} is not valid; {choice}")
+
+# Groups of the settings, each by its first field, in the order of the source.
+GROUPS = {
+    "embedding": "embedding",
+    "embedding_entropy_coef": "coefficients",
+    "segment": "inference",
+    "policy_log_std": "policy",
+    "n_critics": "critic",
+    "normalize_observations": "computation",
+}
+
+
+def groups() -> dict[str, list[Field[Any]]]:
+    """The settings by group, for command lines and documentation."""
+    found: dict[str, list[Field[Any]]] = {}
+    title = ""
+    for setting in fields(SkillConfig):
+        title = GROUPS.get(setting.name, title)
+        found.setdefault(title, []).append(setting)
+    return found
+
+
+def types() -> dict[str, Any]:
+    """Name of a setting to its type."""
+    hints = get_type_hints(SkillConfig)
+    return {setting.name: hints[setting.name] for setting in fields(SkillConfig)}
 
 
 def make_config(settings: dict[str, Any]) -> SkillConfig:
@@ -141,7 +236,19 @@ def make_config(settings: dict[str, Any]) -> SkillConfig:
         TypeError: an unknown setting; the message lists the valid ones.
         ValueError: an invalid value.
     """
-    valid = [field.name for field in fields(SkillConfig)]
-    if unknown := sorted(set(settings) - set(valid)):
+    valid = [setting.name for setting in fields(SkillConfig)]
+    unknown = sorted(set(settings) - set(valid))
+    if unknown:
         raise TypeError(f"unknown settings {unknown}; valid ones are {valid}, and the arguments of SkillEmbedding")
     return SkillConfig(**settings)
+
+
+def _document() -> str:
+    """The fields of `SkillConfig` for its docstring."""
+    lines = ["", "    Attributes:"]
+    for setting in fields(SkillConfig):
+        lines.append(f"        {setting.name}: {setting.metadata['words']}. By default {setting.default!r}.")
+    return "\n".join(lines) + "\n    "
+
+
+SkillConfig.__doc__ = (SkillConfig.__doc__ or "").rstrip() + "\n" + _document()

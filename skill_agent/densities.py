@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-Source = torch.Generator | Tensor | None  # of randomness: a generator, what one drew, or None for the global one
-
 
 def gaussian_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Log-density of a diagonal Gaussian, summed over the last axis: (..., d) to (...)."""
@@ -19,11 +17,8 @@ def _log_density(standardised: Tensor, log_std: Tensor) -> Tensor:
     return (-0.5 * standardised.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
-def gaussian_sample(mean: Tensor, log_std: Tensor, source: Source = None) -> Tensor:
-    """Reparameterised draw from a diagonal Gaussian: (..., d) to (..., d), by a generator or given N(0, 1) noise."""
-    noise = source
-    if not isinstance(noise, Tensor):
-        noise = torch.randn(mean.shape, generator=noise, device=mean.device)
+def gaussian_sample(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
+    """Reparameterised draw from a diagonal Gaussian by N(0, 1) noise: (..., d) to (..., d)."""
     return mean + torch.exp(log_std) * noise
 
 

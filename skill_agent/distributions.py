@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from skill_agent.config import SkillConfig
 from skill_agent.densities import (
-    Source,
     bernoulli_entropy,
     concrete_log_prob,
     gaussian_entropy,
@@ -37,12 +36,12 @@ class Distribution(ABC):
     max_entropy: float  # [nat], the most that a distribution of the family can have
 
     @abstractmethod
-    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """The noise (*shape, dim) that `sample` takes in place of a generator."""
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        """The noise (*shape, dim) that `sample` needs; None draws it from torch's global generator."""
 
     @abstractmethod
-    def sample(self, params: Tensor, source: Source) -> Tensor:
-        """Draw latents (n, dim), differentiable in the parameters."""
+    def sample(self, params: Tensor, noise: Tensor) -> Tensor:
+        """Latents (n, dim) from parameters and noise, differentiable in the parameters."""
 
     @abstractmethod
     def log_prob(self, params: Tensor, latent: Tensor) -> Tensor:
@@ -87,13 +86,13 @@ class Gaussian(Distribution):
         mean, log_std = params.chunk(2, dim=-1)
         return self._mean_bound * torch.tanh(mean / self._mean_bound), bounded(log_std, self._log_std)
 
-    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
         """N(0, 1)."""
-        return torch.randn(*shape, self.dim, generator=generator, device=generator.device)
+        return torch.randn(*shape, self.dim, generator=generator, device=device)
 
-    def sample(self, params: Tensor, source: Source) -> Tensor:
+    def sample(self, params: Tensor, noise: Tensor) -> Tensor:
         """Reparameterised draw."""
-        return gaussian_sample(*self.mean_log_std(params), source)
+        return gaussian_sample(*self.mean_log_std(params), noise)
 
     def log_prob(self, params: Tensor, latent: Tensor) -> Tensor:
         """Log-density."""
@@ -135,16 +134,14 @@ class Bernoulli(Distribution):
         """Bounded logits of probability 1, (n, dim)."""
         return self._bound * torch.tanh(params / self._bound)
 
-    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
         """Uniform in (0, 1)."""
-        return torch.rand(*shape, self.dim, generator=generator, device=generator.device)
+        return torch.rand(*shape, self.dim, generator=generator, device=device)
 
-    def sample(self, params: Tensor, source: Source) -> Tensor:
+    def sample(self, params: Tensor, noise: Tensor) -> Tensor:
         """Reparameterised draw in logit space."""
-        uniform = source
-        if not isinstance(uniform, Tensor):
-            uniform = torch.rand(params.shape, generator=uniform, device=params.device)
-        return (self.logits(params) + torch.logit(uniform.clamp(1e-6, 1 - 1e-6))) / self._temperature
+        logistic = torch.logit(noise.clamp(1e-6, 1 - 1e-6))
+        return (self.logits(params) + logistic) / self._temperature
 
     def log_prob(self, params: Tensor, latent: Tensor) -> Tensor:
         """Log-density in logit space."""
@@ -185,11 +182,11 @@ class TaskId(Distribution):
         """Set the number of tasks."""
         self.dim, self.n_params, self.max_entropy = n_tasks, n_tasks, 0.0
 
-    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
         """Nothing is drawn."""
-        return torch.zeros(*shape, self.dim, device=generator.device)
+        return torch.zeros(*shape, self.dim, device=device)
 
-    def sample(self, params: Tensor, source: Source) -> Tensor:
+    def sample(self, params: Tensor, noise: Tensor) -> Tensor:
         """The one-hot task."""
         return params
 

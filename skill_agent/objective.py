@@ -35,7 +35,7 @@ def draw(policy: SkillPolicy, batch: TrajectoryBatch, generator: torch.Generator
         return torch.randn(*shape, generator=generator, device=batch.action.device)
 
     next_action = normal(windows, steps, size)
-    latent = policy.embedding_distribution.noise((windows, steps), generator)
+    latent = policy.embedding_distribution.noise((windows, steps), generator, batch.action.device)
     draws = Draws(next_action, latent, normal(windows, steps, size))
     config = policy.config
     if policy.inference is None or not config.inference_noise:
@@ -119,7 +119,9 @@ def critic_targets(
         )
     trace_t = trace_coefficients(log_prob_t, batch.log_prob, config.retrace_lambda, embedding_ratio) * batch.mask
 
-    # Q(s_t, a_t) of the first step, which cancels out of its target, is left out.
+    # Every step needs two values: Q(s_t, a_t) of the action that was taken, and V(s_t+1) at an action drawn now. They
+    # are packed along the axis of steps, so that one forward pass serves both. Q of the first step cancels
+    # out of its target; it is left out, and so the first half of the pack is one step shorter.
     states = torch.cat((batch.observation[:, 1:-1], batch.observation[:, 1:]), dim=1)  # (B, 2 L - 1, S)
     actions = torch.cat((batch.action[:, 1:], action_tp1), dim=1)
     codes, tasks = (torch.cat((x[:, 1:], x), dim=1) for x in (code, task))

@@ -14,7 +14,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from skill_agent.config import SkillConfig
-from skill_agent.densities import gaussian_sample
+from skill_agent.densities import gaussian_draw
 from skill_agent.distributions import Embedding, TaskId, bounded, make_distributions
 from skill_agent.perceptrons import Perceptrons
 
@@ -91,8 +91,10 @@ class SkillPolicy(BasePolicy):
         state_dim, z_dim, arch = self.state_dim, self.embedding_distribution.dim, self.net_arch
         self._unit_bounds = bool((action_space.low == -1).all() and (action_space.high == 1).all())
 
-        self.state_mean = nn.Parameter(torch.zeros(state_dim), requires_grad=False)
-        self.state_scale = nn.Parameter(torch.ones(state_dim), requires_grad=False)
+        self.state_mean: Tensor
+        self.state_scale: Tensor
+        self.register_buffer("state_mean", torch.zeros(state_dim))
+        self.register_buffer("state_scale", torch.ones(state_dim))
         self.embedding = Embedding(self.embedding_distribution, self.n_tasks, self.config.embedding_init_std)
 
         def perceptrons(count: int, *sizes: int) -> Perceptrons:
@@ -128,6 +130,20 @@ class SkillPolicy(BasePolicy):
     def features(self, observation: Tensor) -> Tensor:
         """States (..., S) as the networks see them, of observations (..., S)."""
         return ((observation - self.state_mean) * self.state_scale).clamp(-_LARGEST_STATE, _LARGEST_STATE)
+
+    def parameters_to_vector(self) -> NDArray[Any]:
+        """All parameters as one vector, the statistics of observations first: without them the networks see others."""
+        vector: NDArray[Any] = nn.utils.parameters_to_vector(self._vectorised()).numpy(force=True)
+        return vector
+
+    def load_from_vector(self, vector: NDArray[Any]) -> None:
+        """Take all parameters from what `parameters_to_vector` returned."""
+        nn.utils.vector_to_parameters(
+            torch.as_tensor(vector, dtype=torch.float, device=self.device), self._vectorised()
+        )
+
+    def _vectorised(self) -> list[Tensor]:
+        return [self.state_mean, self.state_scale, *self.parameters()]
 
     # Distributions ----------------------------------------------------------------------------
 
@@ -198,14 +214,34 @@ class SkillPolicy(BasePolicy):
 
     # Acting -----------------------------------------------------------------------------------
 
+    def act(self, observation: Tensor, code: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw actions from pi(a|s,z): everything that acts, acts here.
+
+        Args:
+            observation: (n, S) without the task, as the environment gives it.
+            code: (n, Z).
+            noise: (n, A) from `action_noise`.
+
+        Returns:
+            Actions (n, A), not yet clipped, and their log-densities (n,). `env_action` makes them an environment's.
+        """
+        mean, log_std = self.action_distribution(self.features(observation), code)
+        return gaussian_draw(mean, log_std, noise)
+
+    def action_noise(self, count: int, generator: torch.Generator | None = None, deterministic: bool = False) -> Tensor:
+        """N(0, 1) noise (count, A) for `act`, by a generator or torch's global one; zeros give the mean action."""
+        shape = (count, math.prod(self.action_space.shape))
+        if deterministic:
+            return torch.zeros(shape, device=self.device)
+        return torch.randn(shape, generator=generator, device=self.device)
+
     def draw_latent(self, task: Tensor, generator: torch.Generator | None, deterministic: bool = False) -> Tensor:
         """Latents (n, Z) for tasks (n,): a draw from p(z|t), or its mode."""
         params = self.embedding(task)
-        return (
-            self.embedding_distribution.mode(params)
-            if deterministic
-            else self.embedding_distribution.sample(params, generator)
-        )
+        if deterministic:
+            return self.embedding_distribution.mode(params)
+        noise = self.embedding_distribution.noise(tuple(task.shape), generator, self.device)
+        return self.embedding_distribution.sample(params, noise)
 
     def split(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """Flat observations (n, S) without the task, and task indices (n,)."""
@@ -229,7 +265,8 @@ class SkillPolicy(BasePolicy):
         if self.config.z_period is not None:
             age %= self.config.z_period
         latent = np.array(state.latent, np.float32)
-        if (fresh := age == 0).any():
+        fresh = age == 0
+        if fresh.any():
             drawn = self.draw_latent(task, generator, mode).numpy(force=True)
             latent[fresh] = drawn[fresh]
         return SkillState(latent, age)
@@ -274,8 +311,7 @@ class SkillPolicy(BasePolicy):
         with torch.no_grad():
             skill = self.next_state(task, SkillState(*state) if state else None, starts, None, deterministic)
             code = self.embedding_distribution.code(torch.as_tensor(skill.latent, device=self.device))
-            mean, log_std = self.action_distribution(self.features(flat), code)
-            action = mean if deterministic else gaussian_sample(mean, log_std)
+            action, _ = self.act(flat, code, self.action_noise(len(flat), None, deterministic))
         scaled = self.env_action(action)
         return (scaled if batched else scaled[0]), skill
 
@@ -291,8 +327,8 @@ class SkillPolicy(BasePolicy):
         """Actions for a freshly drawn z; SB3 calls it only through `predict`, overridden above."""
         flat, task = self.split(observation)
         code = self.embedding_distribution.code(self.draw_latent(task, None, deterministic))
-        mean, log_std = self.action_distribution(self.features(flat), code)
-        return mean if deterministic else gaussian_sample(mean, log_std)
+        action, _ = self.act(flat, code, self.action_noise(len(flat), None, deterministic))
+        return action
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {

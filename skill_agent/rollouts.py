@@ -1,21 +1,21 @@
-"""Rollouts of a trained agent, and what the paper measures on them."""
+"""Rollouts of trained policies: whole episodes, their successes, films, and how well z is inferred from them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-import skill_envs
-from skill_agent.densities import gaussian_sample
 from skill_agent.policy import SkillPolicy
 from skill_agent.transfer import TransferredPolicy
+from skill_envs import SkillVectorEnv
 
 Array = NDArray[np.float32]
-BLOCK = slice(14, 17)  # of an arm's observation: the block's position
 
 
 class Rollouts(NamedTuple):
@@ -27,6 +27,56 @@ class Rollouts(NamedTuple):
     success: NDArray[np.bool_]  # (n, T)
     latent: Array  # (n, Z)
     task: NDArray[np.int64]  # (n,)
+
+
+class Step(NamedTuple):
+    """What one step of n environments gave."""
+
+    observation: Any  # (n, ...) or a Dict of such
+    reward: NDArray[np.float64]  # (n,)
+    success: NDArray[np.bool_]  # (n,)
+
+
+def make_batch(env_id: str, n: int, n_tasks: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
+    """``n`` environments of the suite in one batch, each for one episode.
+
+    Args:
+        env_id: an environment of the suite.
+        n: number of environments.
+        n_tasks: number of tasks that it must have.
+        **kwargs: arguments of `SkillVectorEnv`.
+
+    Raises:
+        ValueError: the environment has another number of tasks.
+    """
+    env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled", **kwargs)
+    found = len(_suite(env).tasks)
+    if found != n_tasks:
+        raise ValueError(f"{env_id} has {found} tasks; the policy has {n_tasks}")
+    return env
+
+
+def play(env: VectorEnv[Any, Any, Any], observation: Any, choose: Callable[[Any], NDArray[Any]]) -> Iterator[Step]:
+    """Step environments from their reset to their horizon: the one loop over episodes.
+
+    Where an episode ends before, which only a divergence of the physics brings about, it earns nothing more.
+
+    Args:
+        env: from `make_batch`.
+        observation: what its reset gave.
+        choose: observations to actions.
+
+    Yields:
+        A `Step` for every control step.
+    """
+    horizon = _suite(env).max_episode_steps
+    assert horizon is not None
+    ended = np.zeros(env.num_envs, np.bool_)
+    for _ in range(horizon):
+        over = ended.copy()
+        observation, reward, terminated, truncated, info = env.step(choose(observation))
+        ended |= terminated | truncated
+        yield Step(observation, np.where(over, 0.0, reward), info["is_success"] & ~over)
 
 
 @torch.no_grad()
@@ -52,38 +102,30 @@ def rollout(
     """
     generator = torch.Generator().manual_seed(seed)
     tasks = np.arange(policy.n_tasks).repeat(episodes_per_task)
-    env = gymnasium.make_vec(env_id, num_envs=len(tasks), autoreset_mode="Disabled")
-    vector = env.unwrapped
-    assert isinstance(vector, skill_envs.SkillVectorEnv) and vector.max_episode_steps is not None
-    if len(vector.tasks) != policy.n_tasks:
-        raise ValueError(f"{env_id} has {len(vector.tasks)} tasks; the policy has {policy.n_tasks}")
+    env = make_batch(env_id, len(tasks), policy.n_tasks)
     observation, _ = env.reset(seed=seed, options={"task": tasks})
     latent = policy.draw_latent(torch.as_tensor(tasks), generator)
     if discrete:
         latent = policy.embedding_distribution.discrete(latent)
     code = policy.embedding_distribution.code(latent)
-    states, actions, rewards, successes = [_state(observation)], [], [], []
-    ended = np.zeros(
-        len(tasks), bool
-    )  # before the horizon only by a divergence of the physics, which earns nothing more
-    for _ in range(vector.max_episode_steps):
-        mean, log_std = policy.action_distribution(policy.features(torch.as_tensor(states[-1])), code)
-        action = gaussian_sample(mean, log_std, generator).numpy()
-        over = ended
-        observation, reward, _, ended, info = env.step(np.clip(action, -1, 1))
-        ended |= over
-        states.append(_state(observation))
-        actions.append(action)
-        rewards.append(np.where(over, 0.0, reward))
-        successes.append(info["is_success"] & ~over)
+    actions: list[Array] = []
+
+    def choose(observation: Any) -> Array:
+        state = torch.as_tensor(_state(observation))
+        action, _ = policy.act(state, code, policy.action_noise(len(state), generator))
+        drawn: Array = action.numpy()
+        actions.append(drawn)
+        return drawn  # the suite clips it
+
+    steps = list(play(env, observation, choose))
     env.close()
     return Rollouts(
-        np.stack(states, 1),
-        np.stack(actions, 1),
-        np.stack(rewards, 1).astype(np.float32),
-        np.stack(successes, 1),
-        latent.numpy(),
-        tasks,
+        state=np.stack([_state(observation), *(_state(step.observation) for step in steps)], 1),
+        action=np.stack(actions, 1),
+        reward=np.stack([step.reward for step in steps], 1).astype(np.float32),
+        success=np.stack([step.success for step in steps], 1),
+        latent=latent.numpy(),
+        task=tasks,
     )
 
 
@@ -131,22 +173,28 @@ def episodes(
     Returns:
         Rewards and successes, (n, T) each.
     """
-    env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled")
-    vector = env.unwrapped
-    assert isinstance(vector, skill_envs.SkillVectorEnv) and vector.max_episode_steps is not None
+    env = make_batch(env_id, n, n_tasks=1)
     observation, _ = env.reset(seed=seed)
-    state, rewards, successes, ended = None, [], [], np.zeros(n, bool)
+    choose = _predicting(policy, deterministic)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for _ in range(vector.max_episode_steps):
-            action, state = policy.predict(observation, state, deterministic=deterministic)
-            over = ended
-            observation, reward, _, ended, info = env.step(action)
-            ended |= over
-            rewards.append(np.where(over, 0.0, reward))
-            successes.append(info["is_success"] & ~over)
+        steps = list(play(env, observation, choose))
     env.close()
-    return np.stack(rewards, 1).astype(np.float32), np.stack(successes, 1)
+    return np.stack([step.reward for step in steps], 1).astype(np.float32), np.stack(
+        [step.success for step in steps], 1
+    )
+
+
+def _predicting(policy: SkillPolicy | TransferredPolicy, deterministic: bool = False) -> Callable[[Any], NDArray[Any]]:
+    """The policy's ``predict`` as a function of the observation; it keeps the recurrent state of one episode."""
+    state: tuple[NDArray[Any], ...] | None = None
+
+    def choose(observation: Any) -> NDArray[Any]:
+        nonlocal state
+        action, state = policy.predict(observation, state, deterministic=deterministic)
+        return action
+
+    return choose
 
 
 def film(
@@ -168,25 +216,31 @@ def film(
         ValueError: the environment has another number of tasks.
     """
     n_tasks = policy.n_tasks if isinstance(policy, SkillPolicy) else 1
-    env = gymnasium.make_vec(
-        env_id, num_envs=n_tasks, autoreset_mode="Disabled", render_mode="rgb_array", width=320, height=320
-    )
-    vector = env.unwrapped
-    assert isinstance(vector, skill_envs.SkillVectorEnv) and vector.max_episode_steps is not None
-    if len(vector.tasks) != n_tasks:
-        raise ValueError(f"{env_id} has {len(vector.tasks)} tasks; the policy has {n_tasks}")
-    frames = []
+    env = make_batch(env_id, n_tasks, n_tasks, render_mode="rgb_array", width=320, height=320)
+    frames: list[NDArray[np.uint8]] = []
+
+    def filmed(choose: Callable[[Any], NDArray[Any]]) -> Callable[[Any], NDArray[Any]]:
+        def choose_and_film(observation: Any) -> NDArray[Any]:
+            shown: Any = env.render()
+            frames.append(np.concatenate(shown, axis=1))
+            return choose(observation)
+
+        return choose_and_film
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for episode in range(episodes):
             observation, _ = env.reset(seed=seed + episode * n_tasks, options={"task": np.arange(n_tasks)})
-            state = None
-            for _ in range(vector.max_episode_steps):
-                frames.append(np.concatenate(vector.render() or (), axis=1))
-                action, state = policy.predict(observation, state)
-                observation, _, _, _, _ = env.step(action)
+            for _ in play(env, observation, filmed(_predicting(policy))):
+                pass
     env.close()
-    return frames, int(vector.metadata["render_fps"])
+    return frames, int(env.metadata["render_fps"])
+
+
+def _suite(env: VectorEnv[Any, Any, Any]) -> SkillVectorEnv:
+    vector = env.unwrapped
+    assert isinstance(vector, SkillVectorEnv)
+    return vector
 
 
 def _state(observation: Any) -> Array:

@@ -10,8 +10,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from skill_agent.densities import gaussian_sample
 from skill_agent.policy import SkillPolicy
+
+_DRAWS = 4096  # of every task's z, from which the box of z is measured
 
 
 def skill_space(skills: SkillPolicy, width: float = 2.0) -> spaces.Box:
@@ -21,11 +22,10 @@ def skill_space(skills: SkillPolicy, width: float = 2.0) -> spaces.Box:
     """
     with torch.no_grad():
         params = skills.embedding(torch.arange(skills.n_tasks, device=skills.device))
-        draws = skills.embedding_distribution.code(
-            skills.embedding_distribution.sample(
-                params[:, None].expand(-1, 4096, -1), torch.Generator(skills.device).manual_seed(0)
-            )
-        )
+        generator = torch.Generator(skills.device).manual_seed(0)
+        noise = skills.embedding_distribution.noise((skills.n_tasks, _DRAWS), generator, skills.device)
+        latents = skills.embedding_distribution.sample(params[:, None].expand(-1, _DRAWS, -1), noise)
+        draws = skills.embedding_distribution.code(latents)  # (T, draws, Z)
         mean, reach = draws.mean(1), width * draws.std(1)
         low = torch.maximum(mean - reach, draws.amin(1)).amin(0)  # a Bernoulli's codes end before that
         high = torch.minimum(mean + reach, draws.amax(1)).amax(0)
@@ -95,9 +95,8 @@ def act(
     deterministic: bool = False,
 ) -> NDArray[Any]:
     """Actions (n, A) of the skills for observations (n, S) and codes of z (n, Z), by a generator or torch's own."""
-    state = skills.features(torch.as_tensor(observation, device=skills.device).float())
-    mean, log_std = skills.action_distribution(state, code)
-    action = mean if deterministic else gaussian_sample(mean, log_std, generator)
+    state = torch.as_tensor(observation, device=skills.device).float()
+    action, _ = skills.act(state, code, skills.action_noise(len(state), generator, deterministic))
     return skills.env_action(action)
 
 
@@ -149,7 +148,8 @@ class TransferredPolicy:
         age = (state[1] + 1) % self.hold if state else np.zeros(len(batch), np.int64)
         if episode_start is not None:
             age = np.where(np.asarray(episode_start, bool).reshape(-1), 0, age)
-        if (fresh := age == 0).any():
+        fresh = age == 0
+        if fresh.any():
             code = np.where(fresh[:, None], self.predict_skill(batch, deterministic), code)
         action = act(self.skills, batch, torch.as_tensor(code, device=self.skills.device), deterministic=deterministic)
         return (action if np.ndim(observation) > 1 else action[0]), TransferState(code, age)

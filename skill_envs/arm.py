@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
 from skill_envs import kinematics, scenes
+from skill_envs.arrays import Float
 from skill_envs.scenes import CENTRE, HALF_BLOCK, TABLE_HEIGHT, Camera
 from skill_envs.task import Channel, Task
 
-Float = NDArray[np.float64]
 Point = tuple[float, float, float]
 
 GRIP_DEPTH = 0.025  # of the finger tips below the block's top at the start [m]
@@ -29,14 +29,27 @@ _BLOCK, _BLOCK_VELOCITY = slice(7, 10), slice(7, 10)  # in qpos and qvel
 _NQ, _NV = 15, 14  # arm 7, block 7 (6 velocities), rail carriage 1
 
 _AXES = "xyz"
-OBSERVATION = (
-    *(Channel(f"angle of joint {i}", -5.0, 5.0, "rad") for i in range(7)),
-    *(Channel(f"velocity of joint {i}", -10.0, 10.0, "rad/s") for i in range(7)),
-    *(Channel(f"{a} position of the block", -2.0, 2.0, "m") for a in _AXES),
-    *(Channel(f"{c} of the block's orientation quaternion", -1.0, 1.0, "") for c in "wxyz"),
-    *(Channel(f"{a} velocity of the block", -5.0, 5.0, "m/s") for a in _AXES),
-    *(Channel(f"{a} position of the goal", -2.0, 2.0, "m") for a in _AXES),
-)
+# What an observation consists of, in this order; `LAYOUT` says where each part is.
+_PARTS: dict[str, list[Channel]] = {
+    "joint angles": [Channel(f"angle of joint {i}", -5.0, 5.0, "rad") for i in range(7)],
+    "joint velocities": [Channel(f"velocity of joint {i}", -10.0, 10.0, "rad/s") for i in range(7)],
+    "block position": [Channel(f"{a} position of the block", -2.0, 2.0, "m") for a in _AXES],
+    "block orientation": [Channel(f"{c} of the block's orientation quaternion", -1.0, 1.0, "") for c in "wxyz"],
+    "block velocity": [Channel(f"{a} velocity of the block", -5.0, 5.0, "m/s") for a in _AXES],
+    "goal position": [Channel(f"{a} position of the goal", -2.0, 2.0, "m") for a in _AXES],
+}
+OBSERVATION = tuple(chain.from_iterable(_PARTS.values()))
+
+
+def _layout() -> dict[str, slice]:
+    found, start = {}, 0
+    for name, channels in _PARTS.items():
+        found[name] = slice(start, start + len(channels))
+        start += len(channels)
+    return found
+
+
+LAYOUT = _layout()  # name of a part to its entries in an observation
 ACTION = tuple(
     Channel(f"torque of joint {i}, in units of {limit} N m", -1.0, 1.0, f"{limit} N m")
     for i, limit in enumerate((20, 20, 10, 10, 4, 4, 4))
@@ -164,6 +177,7 @@ def _task(
         position=lambda qpos: qpos[:, _BLOCK],
         observation=OBSERVATION,
         action=ACTION,
+        observed_position=LAYOUT["block position"],
         goals=(goal,),
         goal_radius=radius,
         goal_heights=heights,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skill_envs.physics import Float, Int
+from skill_envs.arrays import Float, Int
 
 
 def one_of(name: str, value: object, valid: Sequence[object]) -> None:

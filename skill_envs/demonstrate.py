@@ -6,7 +6,7 @@ joint-space feedback on set-points that inverse kinematics finds, clipped to the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skill_envs import kinematics
-from skill_envs.arm import TASKS
+from skill_envs.arm import LAYOUT, TASKS
+from skill_envs.arrays import Float
 from skill_envs.scenes import CENTRE
 
-Float = NDArray[np.float64]
-
+_BLOCK, _JOINTS = LAYOUT["block position"], LAYOUT["joint angles"]
 _SPEED = 0.26  # of the set-point along the way-points [m/s]
 _PERIOD = 0.05  # of control [s]
 _STIFFNESS = 10.0  # of the feedback, relative to each joint's damping [1/s]
@@ -59,8 +59,8 @@ def demonstrate(
     Raises:
         ValueError: the task has no script; the message lists those that have.
     """
-    if task not in TASKS:
-        raise ValueError(f"task={task!r} has no demonstration; choose from {list(TASKS)}")
+    if task not in ROUTES:
+        raise ValueError(f"task={task!r} has no demonstration; choose from {list(ROUTES)}")
     env = gymnasium.make(f"SkillEmbed/{task}-v0", render_mode="rgb_array" if render else None, **kwargs)
     try:
         for episode in range(episodes):
@@ -75,12 +75,12 @@ def _episode(env: gymnasium.Env[Any, Any], task: str, seed: int | None) -> Demon
     model: mujoco.MjModel = env.unwrapped.model  # type: ignore[attr-defined]
     scratch = mujoco.MjData(model)
     observations, actions, rewards, successes = [observation], [], [], []
-    target = observation[:7].astype(np.float64)
+    target = observation[_JOINTS].astype(np.float64)
     tip = kinematics.tip_position(model, scratch, target)
-    points = _way_points(task, observation[14:17].astype(np.float64), tip)
+    points = way_points(task, observation[_BLOCK].astype(np.float64))
     truncated = False
     while not truncated:
-        lag = tip - kinematics.tip_position(model, scratch, observation[:7].astype(np.float64))
+        lag = tip - kinematics.tip_position(model, scratch, observation[_JOINTS].astype(np.float64))
         if np.hypot(*lag[:2]) < _LEASH:
             tip, points = _advance(tip, points)
         before, target = target, kinematics.solve(model, scratch, tip, target, iterations=5)
@@ -106,7 +106,7 @@ def _torques(
 ) -> NDArray[np.float32]:
     """Action that follows joint angles ``target`` [rad] moving at ``speed`` [rad/s]."""
     damping = model.dof_damping[kinematics.ARM]
-    torque = damping * (_STIFFNESS * (target - observation[:7]) + speed)
+    torque = damping * (_STIFFNESS * (target - observation[_JOINTS]) + speed)
     action = torque / model.actuator_gear[:, 0]
     # Scaled as a whole: clipping single joints would tilt the hand.
     scaled: NDArray[np.float32] = (action / max(1.0, np.abs(action).max())).astype(np.float32)
@@ -125,21 +125,65 @@ def _advance(tip: Float, points: list[Float]) -> tuple[Float, list[Float]]:
     return tip, points
 
 
-def _way_points(task: str, block: Float, tip: Float) -> list[Float]:
-    """Way-points of the hand's tip [m]: press the hand over the block, then lead it."""
-    goal = np.array(TASKS[task].goals[0])
-    grip, up = np.array([0.0, 0.0, _GRIP]), np.array([0.0, 0.0, _LIFT])
-    pressed = block + grip
-    press = block + np.array([0.0, 0.0, _PRESS])
-    if task in ("Lift", "RailLift"):
-        return [press, pressed + up]
-    if task in ("Wall", "SpringWall"):
-        aside = np.array([-_ASIDE, 0.0, 0.0])
-        return [pressed, pressed + aside, goal + grip + aside, goal + grip]
-    if task == "LWall":
-        corners = ((_AROUND, block[1]), (_AROUND, -_AROUND), (0.0, -_AROUND))  # around the far side's right end
-        return [*(np.array([CENTRE[0] + x, y, pressed[2]]) for x, y in corners), goal + grip]
-    if task == "RailPush":
-        over = up + (goal - block) * (1.0, 1.0, 0.0)
-        return [press, pressed + up, pressed + over, goal + grip]
-    return [goal + grip]
+# The routes of the hand ------------------------------------------------------------------------
+
+Route = Callable[[Float, Float], list[Float]]  # block and goal (3,) [m] to the hand's way-points (3,) [m]
+
+_GRIPPING = np.array([0.0, 0.0, _GRIP])
+_PRESSING = np.array([0.0, 0.0, _PRESS])
+_RAISED = np.array([0.0, 0.0, _LIFT])
+_PAST_THE_WALL = np.array([-_ASIDE, 0.0, 0.0])
+
+
+def _straight(block: Float, goal: Float) -> list[Float]:
+    return [goal + _GRIPPING]
+
+
+def _upwards(block: Float, goal: Float) -> list[Float]:
+    return [block + _PRESSING, block + _GRIPPING + _RAISED]
+
+
+def _around_the_wall(block: Float, goal: Float) -> list[Float]:
+    start, end = block + _GRIPPING, goal + _GRIPPING
+    return [start, start + _PAST_THE_WALL, end + _PAST_THE_WALL, end]
+
+
+def _around_the_l_wall(block: Float, goal: Float) -> list[Float]:
+    """Around the far side's right end."""
+    height = block[2] + _GRIP
+    corners = ((_AROUND, block[1]), (_AROUND, -_AROUND), (0.0, -_AROUND))
+    return [*(np.array([CENTRE[0] + x, y, height]) for x, y in corners), goal + _GRIPPING]
+
+
+def _up_the_rail(block: Float, goal: Float) -> list[Float]:
+    held = block + _GRIPPING
+    over = _RAISED + (goal - block) * (1.0, 1.0, 0.0)
+    return [block + _PRESSING, held + _RAISED, held + over, goal + _GRIPPING]
+
+
+ROUTES: dict[str, Route] = {
+    "Spring": _straight,
+    "Wall": _around_the_wall,
+    "SpringWall": _around_the_wall,
+    "Push": _straight,
+    "Lift": _upwards,
+    "LWall": _around_the_l_wall,
+    "RailLift": _upwards,
+    "TablePush": _straight,
+    "RailPush": _up_the_rail,
+}
+
+
+def way_points(task: str, block: Float) -> list[Float]:
+    """Way-points of the hand's tip [m] that solve a task: press the hand over the block, then lead it.
+
+    Args:
+        task: a manipulation task.
+        block: (3,) where the block starts [m].
+
+    Raises:
+        ValueError: the task has no route; the message lists those that have.
+    """
+    if task not in ROUTES:
+        raise ValueError(f"task={task!r} has no route in a demonstration; choose from {list(ROUTES)}")
+    return ROUTES[task](block, np.array(TASKS[task].goals[0]))

@@ -15,7 +15,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from skill_envs import checks, rewards, saved
-from skill_envs.physics import Bool, Float, Int, Physics
+from skill_envs.arrays import Bool, Float, Int
+from skill_envs.physics import Physics
 from skill_envs.render import RENDER_MODES, Renderer
 from skill_envs.task import Channel, Task
 from skill_envs.tasks import TASKS
@@ -299,6 +300,16 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         """The arguments that decide what happens."""
         names = ("num_envs", "reward_type", "max_episode_steps")
         return {"tasks": list(self._arguments["tasks"]), **{name: self._arguments[name] for name in names}}
+
+    def use_generators(self, generators: Sequence[np.random.Generator]) -> None:
+        """Draw from these generators, one for each environment, from now on.
+
+        Raises:
+            ValueError: another number of generators.
+        """
+        if len(generators) != self.num_envs:
+            raise ValueError(f"{len(generators)} generators are not valid; give num_envs={self.num_envs}")
+        self._generators = list(generators)
 
     def _seed(self, seed: int | Sequence[int | None] | None) -> None:
         if seed is None and self._generators:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from skill_envs.arrays import Float
 
 ARM = slice(0, 7)  # the arm's joints in qpos, qvel and ctrl
 TIP = "arm/hand/tip"  # the site in the plane of the finger tips, between them

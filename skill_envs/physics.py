@@ -11,10 +11,7 @@ from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
 from skill_envs import saved
-
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
-Bool = NDArray[np.bool_]
+from skill_envs.arrays import Bool, Float, Int
 
 # Warnings after which MuJoCo has thrown the simulation's state away: of bad qpos, qvel and qacc, in that order.
 _DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)

@@ -32,6 +32,7 @@ def _point_mass(summary: str, *goals: tuple[float, float]) -> Task:
         position=lambda qpos: qpos,
         observation=_POINT_MASS_OBSERVATION,
         action=_POINT_MASS_ACTION,
+        observed_position=slice(0, 2),
         goals=goals,
         goal_radius=_GOAL_RADIUS,
         horizon=50,

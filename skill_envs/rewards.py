@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from skill_envs.arrays import Float
 
 
 def outside(position: Float, centres: Float, radius: Float, heights: Float | None = None) -> Float:

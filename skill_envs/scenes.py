@@ -55,12 +55,14 @@ def point_mass(goals: tuple[tuple[float, float], ...], goal_radius: float) -> mu
 CENTRE = np.array([0.62, 0.0, 0.0])  # middle of the workspace, the arm's base being the origin [m]
 TABLE_HEIGHT = 0.10  # [m]
 HALF_BLOCK = 0.04  # [m]
-# Fixtures with a place in the scene; a task switches some of them on.
 # A contact bit that no geom responds to; 0 would drop the geom from MuJoCo's bounding volumes and change their size.
 _NOTHING = 1 << 8
 _FAR_BELOW = 10.0  # where fixtures that are off are kept: bounding volumes then rule them out at once [m]
 _HIDDEN = 4  # a group that is not drawn
-FIXTURES = ("container", "wall", "l_wall", "table", "rail", "spring")
+# Fixtures with a place in the scene; a task switches some of them on. Each is the asset of its name, but for the
+# spring, which is a tendon.
+PARTS = ("container", "wall", "l_wall", "table", "rail")
+FIXTURES = (*PARTS, "spring")
 
 
 class Camera(NamedTuple):
@@ -102,7 +104,7 @@ def manipulation(
     scene.attach(arm, prefix="arm/", frame=scene.worldbody.add_frame())
     scene.attach(load("block"), prefix="block/", frame=scene.worldbody.add_frame(pos=block))
     places = {"rail": (block[0], block[1], 0.0)}
-    for name in ("container", "wall", "l_wall", "table", "rail"):
+    for name in PARTS:
         part = load(name)
         place = np.array(places.get(name, CENTRE))
         if name not in fixtures:

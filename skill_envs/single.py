@@ -51,7 +51,7 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
             ValueError: a task out of range.
         """
         super().reset(seed=seed)
-        self.batch._generators = [self.np_random]
+        self.batch.use_generators([self.np_random])
         observation, info = self.batch.reset(options=options)
         return row(observation, 0), self._single(info)
 

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from skill_envs.arrays import Float
 
 
 class Channel(NamedTuple):
@@ -35,6 +34,7 @@ class Task:
         position: (qpos) of n simulations to the (n, d) positions that the goals are about [m].
         observation: what each entry of the observation means, with its bounds.
         action: what each entry of the action means, with its bounds.
+        observed_position: entries of the observation that hold this position [m].
         goals: (g, d) centres of the goal regions [m]; any of them counts.
         goal_radius: radius of each goal region [m].
         goal_heights: None, and the goal regions are discs in the plane; or lowest and highest position [m],
@@ -55,6 +55,7 @@ class Task:
     position: Callable[[Float], Float]
     observation: tuple[Channel, ...]
     action: tuple[Channel, ...]
+    observed_position: slice
     goals: tuple[tuple[float, ...], ...]
     goal_radius: float
     horizon: int

@@ -383,7 +383,7 @@ def test_versatility_changes_with_a_power_of_progress(start, power, early_factor
     entropy = late["embedding/entropy"]
     difference = 2.0 * (1.0 - early_factor) * entropy
     torch.testing.assert_close(early["loss/actor"] - late["loss/actor"], difference, atol=1e-4, rtol=1e-4)
-    with pytest.raises(ValueError, match=r"versatility_warmup=2 is not valid; choose from 0 to 1"):
+    with pytest.raises(ValueError, match=r"versatility_warmup=2 is not valid; choose a finite number from 0 to 1"):
         make_agent(versatility_warmup=2)
     with pytest.raises(ValueError, match=r"versatility_power=0 is not valid"):
         make_agent(versatility_power=0)

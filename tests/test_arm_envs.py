@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import shutil
 
 import gymnasium
 import mujoco
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import skill_envs
-from skill_envs import TASKS, SkillEnv, SkillVectorEnv, arm
+from skill_envs import TASKS, SkillEnv, SkillVectorEnv, arm, scenes
 from skill_envs.scenes import CENTRE
 
 ARM_TASKS = list(arm.TASKS)
@@ -204,3 +205,31 @@ def test_stable_baselines_subprocesses():
 def test_unknown_fixtures_are_errors():
     with pytest.raises(ValueError, match="valid names"):
         skill_envs.scenes.manipulation(("ramp",), (0, 0, 0), (0, 0, 0), (1, 1), arm._FRONT)
+
+
+@pytest.mark.parametrize("fixtures", [(), ("ramp",)])
+def test_a_fixture_of_the_list_without_its_asset_is_an_error(monkeypatch, fixtures):
+    monkeypatch.setattr(scenes, "PARTS", (*scenes.PARTS, "ramp"))
+    monkeypatch.setattr(scenes, "FIXTURES", (*scenes.FIXTURES, "ramp"))
+    with pytest.raises(FileNotFoundError, match=r"no asset 'ramp'.*'wall'"):
+        scenes.manipulation(fixtures, (0.6, 0, 0.04), (0.6, 0, 0), (0.1, 0.001), scenes.Camera((1, 0, 1), (0, 0, 0)))
+
+
+def test_a_fixture_of_the_list_is_in_the_scene_and_off_where_a_task_does_not_name_it(monkeypatch, tmp_path):
+    for asset in scenes.ASSETS.glob("*.xml"):
+        shutil.copy(asset, tmp_path)
+    (tmp_path / "ramp.xml").write_text((tmp_path / "wall.xml").read_text().replace("wall", "ramp"))
+    monkeypatch.setattr(scenes, "ASSETS", tmp_path)
+    monkeypatch.setattr(scenes, "PARTS", (*scenes.PARTS, "ramp"))
+    monkeypatch.setattr(scenes, "FIXTURES", (*scenes.FIXTURES, "ramp"))
+    place = ((0.6, 0, 0.04), (0.6, 0, 0), (0.1, 0.001), scenes.Camera((1, 0, 1), (0, 0, 0)))
+    off, on = (scenes.manipulation(fixtures, *place).geom("ramp/ramp") for fixtures in ((), ("ramp",)))
+    assert on.contype == 1 and off.contype != 1
+    assert on.rgba[3] == 1 and off.rgba[3] == 0
+
+
+def test_the_layout_is_that_of_the_channels():
+    parts = [arm.OBSERVATION[where] for where in arm.LAYOUT.values()]
+    assert sum(parts, ()) == arm.OBSERVATION
+    assert arm.LAYOUT["block position"] == slice(14, 17) == TASKS["Push"].observed_position
+    assert {channel.meaning[2:] for channel in arm.OBSERVATION[14:17]} == {"position of the block"}

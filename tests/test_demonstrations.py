@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from skill_envs import TASKS, arm, demonstrate
+from skill_envs.demonstrate import ROUTES
 
 
 @pytest.mark.parametrize("task", list(arm.TASKS))
@@ -16,3 +17,10 @@ def test_every_task_is_solvable(task):
 def test_a_task_without_a_script_is_an_error():
     with pytest.raises(ValueError, match="choose from"):
         next(demonstrate("PointMassLeft"))
+
+
+def test_every_task_has_a_route_of_its_own(monkeypatch):
+    assert ROUTES.keys() == arm.TASKS.keys()
+    monkeypatch.setitem(arm.TASKS, "PushAgain", arm.TASKS["Push"])
+    with pytest.raises(ValueError, match=r"'PushAgain' has no demonstration; choose from \['Spring'"):
+        next(demonstrate("PushAgain"))

@@ -119,7 +119,8 @@ def test_concrete_log_prob_and_its_gradients_are_finite_at_extreme_logits(extrem
 @pytest.mark.parametrize("family", [Gaussian(3, (-2.0, 0.0), 3.0), Bernoulli(3, 0.5, 3.0)])
 def test_families_sample_what_their_density_says(family):
     params = torch.randn(family.n_params).expand(200_000, -1)
-    latent = family.sample(params, torch.Generator().manual_seed(0))
+    noise = family.noise((len(params),), torch.Generator().manual_seed(0), torch.device("cpu"))
+    latent = family.sample(params, noise)
     # E[exp(log p' - log p)] = 1 for any other member p' of the family (importance weights).
     other = params + 0.1
     weights = torch.exp(family.log_prob(other, latent) - family.log_prob(params, latent))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ from skill_agent.transfer import act
 from skill_envs import ENVIRONMENTS, TASKS
 
 Array = NDArray[np.float32]
-BLOCK = slice(14, 17)  # of an arm's observation: the block's position
 
 
 def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> dict[str, Any]:
@@ -52,7 +50,7 @@ def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> 
     result["trajectories"] = {
         "task": shown.task[rows].tolist(),
         "latent": np.round(shown.latent[rows], 3).tolist(),
-        "position": np.round(positions(shown)[rows], 3).tolist(),
+        "position": np.round(positions(shown, run.env_id)[rows], 3).tolist(),
     }
     if policy.inference is not None:
         kept_error = evaluate.inference_error(policy, shown)[rows]
@@ -105,15 +103,23 @@ def marginal_paths(skills: SkillPolicy, env_id: str, hold: int, draws: int, star
         seed: seeds z and actions.
     """
     n, generator = len(starts), torch.Generator().manual_seed(seed)
-    env = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode="Disabled", max_episode_steps=draws * hold)
+    env = evaluate.make_batch(env_id, n, n_tasks=1, max_episode_steps=draws * hold)
     observation, _ = env.reset(seed=list(starts))  # type: ignore[arg-type]
-    path = [observation[:, BLOCK]]
-    for _ in range(draws):
-        task = torch.randint(skills.n_tasks, (n,), generator=generator)
-        code = skills.embedding_distribution.code(skills.draw_latent(task, generator))
-        for _ in range(hold):
-            observation, *_ = env.step(act(skills, observation, code, generator))
-            path.append(observation[:, BLOCK])
+    distribution = skills.embedding_distribution
+    done = 0
+    code = torch.empty(n, distribution.dim)
+
+    def choose(observation: Array) -> NDArray[Any]:
+        nonlocal done, code
+        if done % hold == 0:
+            task = torch.randint(skills.n_tasks, (n,), generator=generator)
+            code = distribution.code(skills.draw_latent(task, generator))
+        done += 1
+        return act(skills, observation, code, generator)
+
+    block = _observed_position(env_id)
+    path = [observation[:, block]]
+    path += [step.observation[:, block] for step in evaluate.play(env, observation, choose)]
     env.close()
     return np.stack(path, 1)
 
@@ -130,9 +136,13 @@ def lifted(position: Array, height: float = 0.02) -> NDArray[np.bool_]:
     return above
 
 
-def positions(rollouts: Rollouts) -> Array:
+def positions(rollouts: Rollouts, env_id: str) -> Array:
     """What has to reach the goal: the point mass (n, T + 1, 2) or the block (n, T + 1, 3) [m]."""
-    return rollouts.state[..., BLOCK] if rollouts.state.shape[-1] > 4 else rollouts.state[..., :2]
+    return rollouts.state[..., _observed_position(env_id)]
+
+
+def _observed_position(env_id: str) -> slice:
+    return TASKS[ENVIRONMENTS[env_id].tasks[0]].observed_position
 
 
 def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:
