@@ -16,3 +16,10 @@ def rewrite(checkpoint, change):
     for name, data in files.items():
         (checkpoint / name).write_bytes(data)
     (checkpoint / "manifest.json").write_text(json.dumps(manifest.describe(files)))
+
+
+def flip(path, bit):
+    """Turn one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)

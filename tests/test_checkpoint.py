@@ -1,27 +1,25 @@
 import json
-import os
 import random
 import re
 import shutil
-import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
-from hostile import rewrite
+from hostile import flip, rewrite
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from skill_agent import (
     CheckpointError,
     RunCheckpoint,
+    SkillConfig,
     SkillEmbedding,
     TrainingDiverged,
     checkpoint,
-    cli,
+    formats,
     load_checkpoint,
     load_latest,
     make_skill_vec_env,
@@ -187,12 +185,6 @@ def folder(two_checkpoints, tmp_path):
     return Path(shutil.copytree(two_checkpoints, tmp_path / "copy"))
 
 
-def flip(path, bit):
-    data = bytearray(path.read_bytes())
-    data[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize("name", ["arrays.safetensors", "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "missing", "longer"])
 def test_damage_is_named_and_the_previous_checkpoint_is_used(folder, name, damage):
@@ -346,6 +338,77 @@ def test_bad_arguments_are_errors(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+# Files of 0.1.0 -----------------------------------------------------------------------------------
+
+
+def make_agent_of_0_1_0(**settings):
+    return make_agent_with_two_envs(z_period=20, **settings)
+
+
+def make_agent_with_two_envs(**settings):
+    schedule = {"buffer_size": 200, "learning_starts": 40, "train_freq": 10, "gradient_steps": 2}
+    networks = {"policy_kwargs": {"net_arch": [8, 8]}, "batch_size": 4, "window": 4, "segment": 3}
+    env = make_skill_vec_env(TWO_GOALS, 2, seed=0)
+    return SkillEmbedding("MultiInputPolicy", env, seed=0, device="cpu", **networks, **schedule, **settings)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return Path(shutil.copytree(OLD / "checkpoints", tmp_path / "kept"))
+
+
+def test_a_checkpoint_of_0_1_0_goes_on_as_if_it_were_new(kept):
+    unbroken = make_agent_of_0_1_0().learn(100)
+    resumed = make_agent_of_0_1_0()
+    assert load_latest(resumed, kept) == (kept / "step-000000100", None)
+    arrays, old = contents(unbroken)[1], contents(resumed)[1]
+    learned = [name for name in arrays if name.startswith(("/policy", "/optimizer", "/replay", "/envs"))]
+    assert len(learned) > 50
+    for name in learned:  # the machine that wrote it may round otherwise
+        np.testing.assert_allclose(old[name], arrays[name], rtol=1e-4, atol=1e-4, err_msg=name)
+    resumed.learn(100, RunCheckpoint(kept, every_steps=20), reset_num_timesteps=False)
+    again = make_agent_of_0_1_0()
+    assert load_latest(again, kept)[0].name == "step-000000200"
+    assert_identical(contents(again), contents(resumed))
+
+
+def test_a_setting_that_is_added_lets_old_checkpoints_load(kept, monkeypatch):
+    @dataclass(frozen=True, kw_only=True)
+    class Longer(SkillConfig):
+        added: int = 7
+
+    monkeypatch.setattr(formats, "SkillConfig", Longer)
+    valid = {**TINY, "buffer_size": 200, "learning_starts": 40, "policy_kwargs": {"net_arch": [8, 8]}, "batch_size": 4}
+
+    def make(**added):
+        env = make_skill_vec_env(TWO_GOALS, 2, seed=0)
+        config = Longer(z_period=20, window=4, segment=3, **added)
+        settings = {name: value for name, value in valid.items() if name not in ("z_period", "seed")}
+        return SkillEmbedding("MultiInputPolicy", env, seed=0, device="cpu", config=config, **settings)
+
+    agent = make()
+    load_latest(agent, kept)
+    assert agent.num_timesteps == 100
+    with pytest.raises(CheckpointError, match=r"config\.added: 7 saved, 8 here"):
+        load_latest(make(added=8), kept)
+    monkeypatch.setattr(formats, "BEFORE", {"added": 8})
+    load_latest(make(added=8), kept)
+
+
+def test_a_setting_that_is_renamed_lets_old_checkpoints_load(kept, monkeypatch):
+    def write_the_old_name(state, arrays):
+        config = state["dict"]["settings"]["dict"]["config"]["dict"]
+        config["stretch"] = config.pop("z_period")
+
+    rewrite(kept / "step-000000100", write_the_old_name)
+    with pytest.raises(CheckpointError, match=r"state\.json: settings/unknown settings \['stretch'\]"):
+        load_latest(make_agent_of_0_1_0(), kept)
+    monkeypatch.setitem(formats.RENAMED, "stretch", "z_period")
+    load_latest(make_agent_of_0_1_0(), kept)
+    with pytest.raises(CheckpointError, match=r"config\.z_period: 20 saved, 10 here"):
+        load_latest(make_agent_with_two_envs(z_period=10), kept)
+
+
 # Kills --------------------------------------------------------------------------------------------
 
 
@@ -364,74 +427,3 @@ def test_the_record_of_fifty_kills():
     assert result["kills"] == 50 and result["during_saving"] >= 15
     assert result["most_steps_lost"] <= result["interval_steps"]
     assert result["end_bit_identical_to_an_unbroken_training"]
-
-
-# Runs ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def train(monkeypatch):
-    def main(*arguments):
-        monkeypatch.setattr(sys, "argv", ["skill-embed", "train", *map(str, arguments)])
-        cli.main()
-
-    return main
-
-
-def test_a_killed_run_goes_on_by_the_command_line(tmp_path, train, capsys):
-    arguments = [TWO_GOALS, "--timesteps", "6400", "--n-envs", "8", "--checkpoint-minutes", "0", "--out"]
-    alone, killed = tmp_path / "alone", tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skill_agent.cli", "train", *arguments, str(killed)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while len(checkpoint.list_checkpoints(killed / "checkpoints")) < 3:
-        assert process.poll() is None
-    process.kill()
-    process.wait()
-    assert not (killed / "record.json").exists()
-    damaged = checkpoint.list_checkpoints(killed / "checkpoints")[-1]
-    flip(damaged / "arrays.safetensors", 100_000)
-    with pytest.warns(UserWarning, match=f"{damaged.name}/arrays.safetensors is damaged"):
-        train("--resume", killed)
-    assert "going on from" in capsys.readouterr().out
-
-    train(*arguments, alone)
-    records = [json.loads((folder / "record.json").read_text()) for folder in (alone, killed)]
-    for record in records:
-        del record["train_seconds"]
-        for point in record["curve"]:
-            del point["seconds"]
-    assert records[0] == records[1] and len(records[0]["curve"]) >= 10
-    ends = [checkpoint.list_checkpoints(folder / "checkpoints") for folder in (alone, killed)]
-    assert [p.name for p in ends[0]] == [p.name for p in ends[1]] and len(ends[0]) == 3
-    arrays = [(paths[-1] / "arrays.safetensors").read_bytes() for paths in ends]
-    assert arrays[0] == arrays[1]
-    assert list(killed.glob("progress-from-*.csv"))
-
-
-def test_a_finished_run_says_so_and_a_run_is_not_overwritten(tmp_path, train, capsys):
-    (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(SystemExit, match=rf"{tmp_path} exists.*--force.*--resume {tmp_path}"):
-        train(TWO_GOALS, "--out", tmp_path)
-    (tmp_path / "record.json").write_text("{}")
-    train("--resume", tmp_path)
-    assert f"{tmp_path} is finished" in capsys.readouterr().out
-
-
-def test_two_processes_never_train_the_same_run(tmp_path, train):
-    (tmp_path / "run.json").write_text("{}")
-    with FileLock(tmp_path / ".lock"), pytest.raises(SystemExit, match="in use: another process trains this run"):
-        train("--resume", tmp_path)
-
-
-def test_resume_errors(tmp_path, train):
-    with pytest.raises(SystemExit, match=r"has no run\.json"):
-        train("--resume", tmp_path)
-    with pytest.raises(SystemExit, match=r"leave out \['env_id', 'seed'\]"):
-        train(TWO_GOALS, "--resume", tmp_path, "--seed", 3)
-    (tmp_path / "run.json").write_text('{"settings": {"seed": 1}, "sha256": "0"}')
-    with pytest.raises(SystemExit, match=r"run\.json is damaged.*SHA-256 does not match"):
-        train("--resume", tmp_path)
