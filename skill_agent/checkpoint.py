@@ -18,9 +18,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from skill_agent import manifest, snapshot, verify
 from skill_agent.divergence import check_parameters
 from skill_agent.files import sync_folder, write_synced
-from skill_agent.formats import settings_of
+from skill_agent.formats import config_of, settings_of
 from skill_agent.manifest import CheckpointError, NewerFormatError
-from skill_envs import saved
+from skill_envs import checks, saved
 
 if TYPE_CHECKING:
     from skill_agent.agent import SkillEmbedding
@@ -189,10 +189,14 @@ def _settings(kept: Any) -> dict[str, Any]:
     """A checkpoint's settings by today's names.
 
     Raises:
-        ValueError: it has none, or unknown ones.
+        ValueError: it has none, or unknown or invalid ones.
     """
     if not isinstance(kept, dict) or not isinstance(kept.get("config"), dict):
         raise ValueError(f"config is not in {kept!r:.80}")
+    config_of(kept["config"])
+    if not isinstance(kept.get("device", ""), str):
+        raise ValueError(f"device is {kept['device']!r:.80}; it has to be a name")
+    checks.integer("torch_threads", kept.get("torch_threads", 1), 1)
     return {**kept, "config": settings_of(kept["config"])}
 
 

@@ -45,10 +45,13 @@ def check(model: SkillEmbedding, state: dict[str, Any], other_device: bool = Fal
     assert buffer is not None
     with saved.within("counters"):
         _check_counters(model, state["counters"])
-    if state["episode_start"] is not None:
-        saved.array("episode_start", state["episode_start"], (model.n_envs,), np.bool_)
+    running = state["counters"]["_last_obs"] is not None
+    starts = state["episode_start"]
+    if running or starts is not None:
+        saved.array("episode_start", starts, (model.n_envs,), np.bool_)
     with saved.within("skill"):
-        _check_skill(model, state["skill"])
+        # In the middle of an episode there is a z.
+        _check_skill(model, state["skill"], needed=running and not starts.all())
     with saved.within("statistics"):
         _check_statistics(model, state["statistics"])
     with saved.within("policy"):
@@ -60,7 +63,7 @@ def check(model: SkillEmbedding, state: dict[str, Any], other_device: bool = Fal
     layers = snapshot.layers(model)
     for i, (layer, kept) in enumerate(zip(layers, saved.sequence("envs", state["envs"], len(layers)), strict=True)):
         with saved.within(f"envs/{i}"):
-            _check_layer(layer, kept)
+            _check_layer(layer, kept, running)
     with saved.within("random"):
         _check_random(model, state["random"], other_device)
     with saved.within("global_random"):
@@ -78,7 +81,7 @@ def _check_counters(model: SkillEmbedding, kept: Any) -> None:
     for name in ("_last_obs", "_last_original_obs"):
         if kept[name] is not None:
             _check_observation(name, kept[name], model)
-    if kept["_last_episode_starts"] is not None:
+    if kept["_last_obs"] is not None or kept["_last_episode_starts"] is not None:
         saved.array("_last_episode_starts", kept["_last_episode_starts"], (model.n_envs,), np.bool_)
 
 
@@ -97,8 +100,8 @@ def _check_observation(name: str, kept: Any, model: SkillEmbedding) -> None:
             saved.array(key, kept[key], (model.n_envs, *(part.shape or ())), part.dtype, *limits)
 
 
-def _check_skill(model: SkillEmbedding, kept: Any) -> None:
-    if kept is not None:
+def _check_skill(model: SkillEmbedding, kept: Any, needed: bool) -> None:
+    if needed or kept is not None:
         saved.entries(kept, ("latent", "age"))
         saved.array("latent", kept["latent"], (model.n_envs, model.policy.embedding_distribution.dim), np.float32)
         saved.array("age", kept["age"], (model.n_envs,), np.int64, 0, saved.MOST)
@@ -161,7 +164,7 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, kept: Any) -> None:
 
 
 def _check_group(kept: Any, own: dict[str, Any]) -> None:
-    # Another version of torch may know fewer settings.
+    # An earlier version of torch may have known fewer settings; the model's own stay in force.
     missing = set(own) - set(kept) if isinstance(kept, dict) else set()
     saved.entries(kept, set(own) - (missing - {"lr", "params"}))
     for name, value in kept.items():
@@ -199,9 +202,9 @@ def _stepped(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 # Environments -------------------------------------------------------------------------------------
 
 
-def _check_layer(layer: snapshot.Layer, kept: Any) -> None:
+def _check_layer(layer: snapshot.Layer, kept: Any, running: bool) -> None:
     if isinstance(layer, SkillVecEnv):
-        _check_suite(layer, kept)
+        _check_suite(layer, kept, running)
         return
     saved.entries(kept, ("values", "moments"))
     n = layer.num_envs
@@ -250,10 +253,12 @@ def _check_moment(name: str, kept: Any, shape: tuple[int, ...], least: float | N
         saved.array(name, kept, shape, np.float64, least)
 
 
-def _check_suite(layer: SkillVecEnv, kept: Any) -> None:
+def _check_suite(layer: SkillVecEnv, kept: Any, running: bool) -> None:
     saved.entries(kept, ("env", "seeds", "options"))
     with saved.within("env"):
         layer.env.check_state(kept["env"])
+        if running:
+            saved.sequence("generators", kept["env"]["generators"], layer.num_envs)
     for i, seed in enumerate(saved.sequence("seeds", kept["seeds"], layer.num_envs)):
         if seed is not None:
             checks.integer(f"seeds/{i}", seed, 0)
@@ -308,9 +313,12 @@ def _check_mersenne_twister(kept: Any) -> None:
 
 def _check_torch(name: str, kept: Any, device: torch.device) -> None:
     made = torch.Generator(device)
-    own = made.get_state()
-    _check_tensor(name, kept, own)
+    _check_tensor(name, kept, made.get_state())
+    state = torch.from_numpy(kept)
     try:
-        made.set_state(torch.from_numpy(kept))
-    except RuntimeError as error:
-        raise saved.ArrayError(f"{name} is not a state of torch's generator: {error}") from error
+        made.set_state(state)
+        whole = torch.equal(made.get_state(), state)
+    except RuntimeError:
+        whole = False
+    if not whole:
+        raise saved.ArrayError(f"{name} is not a state of torch's generator")

@@ -19,6 +19,7 @@ from skill_agent import (
     SkillEmbedding,
     TrainingDiverged,
     checkpoint,
+    config,
     formats,
     load_checkpoint,
     load_latest,
@@ -375,16 +376,16 @@ def test_a_checkpoint_of_0_1_0_goes_on_as_if_it_were_new(kept):
 def test_a_setting_that_is_added_lets_old_checkpoints_load(kept, monkeypatch):
     @dataclass(frozen=True, kw_only=True)
     class Longer(SkillConfig):
-        added: int = 7
+        added: int = config._setting(7, config._integer(0), "newer than the file")
 
     monkeypatch.setattr(formats, "SkillConfig", Longer)
     valid = {**TINY, "buffer_size": 200, "learning_starts": 40, "policy_kwargs": {"net_arch": [8, 8]}, "batch_size": 4}
 
     def make(**added):
         env = make_skill_vec_env(TWO_GOALS, 2, seed=0)
-        config = Longer(z_period=20, window=4, segment=3, **added)
+        method = Longer(z_period=20, window=4, segment=3, **added)
         settings = {name: value for name, value in valid.items() if name not in ("z_period", "seed")}
-        return SkillEmbedding("MultiInputPolicy", env, seed=0, device="cpu", config=config, **settings)
+        return SkillEmbedding("MultiInputPolicy", env, seed=0, device="cpu", config=method, **settings)
 
     agent = make()
     load_latest(agent, kept)
