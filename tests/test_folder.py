@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
-from hostile import flip, rewrite
+from malice import flip, rewrite
 from toy import ROOT
 
 from skill_agent import CheckpointError, checkpoint, cli, formats
@@ -140,7 +140,7 @@ def test_a_renamed_setting_of_an_old_run_is_read(run, monkeypatch):
     content = json.loads((run / "run.json").read_text())
     settings = content["settings"]["run"]["settings"]
     settings["stretch"] = settings.pop("z_period")
-    content["sha256"] = runfile._digest(content["settings"])
+    content["sha256"] = runfile.digest(content["settings"])
     (run / "run.json").write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=r"run\.json can't be used: .*unknown settings \['stretch'\]"):
         runfile.read(run)
@@ -365,7 +365,7 @@ def write_settings(run, change):
     """Alter what run.json says, and write it with a right checksum."""
     content = json.loads((run / "run.json").read_text())
     change(content["settings"])
-    content["sha256"] = runfile._digest(content["settings"])
+    content["sha256"] = runfile.digest(content["settings"])
     (run / "run.json").write_text(json.dumps(content))
 
 

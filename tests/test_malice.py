@@ -1,47 +1,25 @@
 """Checkpoints that a stranger wrote, with sums that are right: named, or as good as the stranger says."""
 
-import copy
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
-import torch
-from hostile import rewrite
-from stable_baselines3.common.vec_env import VecNormalize
+from malice import at, contents, fuzz, fuzz_runs, make_agent, rewrite, same, write_files
 from toy import ROOT
 
 from skill_agent import (
     CheckpointError,
-    SkillEmbedding,
-    TrainingDiverged,
     load_checkpoint,
-    make_skill_vec_env,
     manifest,
     save_checkpoint,
-    snapshot,
     verify,
 )
-
-ARM = "SkillEmbed/LWallPretrain-v0"
-SETTINGS = {
-    "policy_kwargs": {"net_arch": [8, 8]}, "batch_size": 4, "train_freq": 10, "gradient_steps": 2, "seed": 3,
-    "learning_starts": 20, "buffer_size": 90, "window": 4, "segment": 3, "z_period": 15,
-}  # fmt: skip
-
-
-def make_agent():
-    """An agent on normalised environments of the arm, with which a checkpoint has every kind of entry."""
-    torch.set_num_threads(1)
-    env = VecNormalize(make_skill_vec_env(ARM, 3, seed=5, max_episode_steps=12), norm_obs_keys=["observation"])
-    return SkillEmbedding("MultiInputPolicy", env, device="cpu", **SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -57,37 +35,6 @@ def kept(original, tmp_path):
 @pytest.fixture(scope="module")
 def agent():
     return make_agent().learn(30)
-
-
-def contents(agent):
-    """All that a checkpoint holds of an agent, apart from how its optimiser computes."""
-    arrays = {}
-    rest = json.loads(json.dumps(snapshot.split(snapshot.state(agent), "/model", arrays)))
-    return without_how(rest), {name: array.copy() for name, array in arrays.items()}
-
-
-def without_how(state):
-    """The JSON without what the model's own stays in force of."""
-    state = copy.deepcopy(state)
-    for group in state["dict"]["optimizer"]["dict"]["param_groups"]:
-        for name in snapshot.OPTIMIZER_HOW:
-            group["dict"].pop(name, None)
-    return state
-
-
-def same(first, second):
-    """Whether two contents are equal, to the bit."""
-    if first[0] != second[0] or first[1].keys() != second[1].keys():
-        return False
-    pairs = [(first[1][name], second[1][name]) for name in first[1]]
-    return all(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
-
-
-def at(state, path):
-    """The entry of a checkpoint's JSON at a path such as model/replay/pos."""
-    for name in path.split("/"):
-        state = state[int(name)] if isinstance(state, list) else state["dict"][name]
-    return state
 
 
 def put(path, value):
@@ -185,14 +132,6 @@ def test_arrays_that_are_missing_or_in_another_place_are_named(kept, agent, name
         load_checkpoint(agent, kept)
 
 
-def write_files(kept, arrays, state):
-    """Write any bytes with a right manifest."""
-    files = {"arrays.safetensors": arrays, "state.json": state}
-    for name, data in files.items():
-        (kept / name).write_bytes(data)
-    (kept / "manifest.json").write_text(json.dumps(manifest.describe(files)))
-
-
 @pytest.mark.parametrize(
     ("state", "named"),
     [
@@ -242,7 +181,7 @@ def test_pipes_and_huge_files_are_not_read(kept, agent):
 LEARN_ON = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from test_malice import make_agent
+from malice import make_agent
 from skill_agent import CheckpointError, load_checkpoint
 agent = make_agent()
 try:
@@ -262,7 +201,7 @@ def test_a_moment_of_another_shape_does_not_reach_native_code(kept):
                 arrays[name] = arrays[name].ravel()[:1].copy()
 
     rewrite(kept, shrink)
-    command = [sys.executable, "-c", LEARN_ON, str(kept), str(ROOT / "tests")]
+    command = [sys.executable, "-c", LEARN_ON, str(kept), str(ROOT / "benchmarks")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert result.returncode == 0, result.stderr
     named, alive = result.stdout.splitlines()
@@ -274,131 +213,6 @@ def test_a_moment_of_another_shape_does_not_reach_native_code(kept):
 
 # Fuzz ---------------------------------------------------------------------------------------------
 
-VALUES = (
-    None,
-    True,
-    -1,
-    0,
-    1,
-    1.5,
-    2**63,
-    10**400,
-    float("nan"),
-    float("inf"),
-    "",
-    "x",
-    [],
-    [0],
-    {"dict": {}},
-    {"a": 1},
-)
-
-
-def leaves(value, path=()):
-    """The path of every entry of the JSON."""
-    yield path
-    if isinstance(value, dict):
-        for name, part in value.items():
-            yield from leaves(part, (*path, name))
-    elif isinstance(value, list):
-        for i, part in enumerate(value):
-            yield from leaves(part, (*path, i))
-
-
-def alter_json(state, rng):
-    """Change, remove, add or rename one entry of the JSON."""
-    # Entries of lists alone would be nearly all: the state of Python's generator has 625.
-    paths = [path for path in leaves(state) if path and not (isinstance(path[-1], int) and rng.random() < 0.98)]
-    path = rng.choice(paths)
-    holder = state
-    for name in path[:-1]:
-        holder = holder[name]
-    act = rng.choice(["change", "change", "change", "remove", "add", "rename"])
-    if act == "change":
-        holder[path[-1]] = copy.deepcopy(rng.choice(VALUES))
-    elif act == "remove" or isinstance(holder, list):
-        del holder[path[-1]]
-    elif act == "add":
-        holder["tensorboard_log"] = "/tmp/elsewhere"
-    else:
-        holder[f"{path[-1]}_"] = holder.pop(path[-1])
-
-
-def alter_array(arrays, rng):
-    """Change one array's size, shape, type, name or one of its numbers."""
-    name = rng.choice(sorted(arrays))
-    array = arrays[name]
-    act = rng.choice(["number", "number", "number", "dtype", "rows", "axis", "empty", "remove", "rename"])
-    if act == "number" and array.size:
-        array = array.copy()
-        values = [0, 1, -1, 2, 100, np.nan, np.inf, 1e30, 2**62]
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            array.flat[rng.randrange(array.size)] = np.asarray(rng.choice(values)).astype(array.dtype)
-        arrays[name] = array
-    elif act == "dtype":
-        dtype = np.dtype(rng.choice([np.float16, np.float64, np.int8, np.int32, np.uint64, bool]))
-        with np.errstate(all="ignore"):
-            arrays[name] = array.astype(dtype)
-    elif act == "rows" and array.ndim:
-        arrays[name] = rng.choice([array[:-1], np.concatenate([array, array])]).copy()
-    elif act == "axis":
-        arrays[name] = array[None].copy()
-    elif act == "empty":
-        arrays[name] = array.ravel()[:0].copy()
-    elif act == "rename":
-        arrays[f"{name}_"] = arrays.pop(name)
-    else:
-        del arrays[name]
-
-
-def fuzz(agent, original, folder, count, seed=0):
-    """Alter a checkpoint ``count`` times; how often it was named, and how often loaded as it then says.
-
-    Raises:
-        AssertionError: another error, a state that is not what the file says, or one that was applied in part.
-    """
-    rng = random.Random(seed)
-    outcomes = {"named": 0, "loaded": 0, "diverged later": 0}
-    for i in range(count):
-        kept = Path(shutil.copytree(original, folder / f"{i}" / original.name))
-        altered = {}
-
-        def change(state, arrays, altered=altered):
-            alter_json(state, rng) if rng.random() < 0.5 else alter_array(arrays, rng)
-            altered["state"], altered["arrays"] = state, arrays
-
-        rewrite(kept, change)
-        before = contents(agent)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of other ways to compute
-                load_checkpoint(agent, kept)
-        except CheckpointError as error:
-            assert str(kept) in str(error) and ("state.json" in str(error) or "arrays.safetensors" in str(error)), error
-            assert same(contents(agent), before), error
-            outcomes["named"] += 1
-        else:
-            expected = json.loads(json.dumps(altered["state"]))["dict"]["model"]
-            # A setting that the file's version of torch did not have is the model's own.
-            groups = expected["dict"]["optimizer"]["dict"]["param_groups"]
-            for i, group in enumerate(contents(agent)[0]["dict"]["optimizer"]["dict"]["param_groups"]):
-                groups[i]["dict"] = {**group["dict"], **groups[i]["dict"]}
-            model_arrays = {name: a for name, a in altered["arrays"].items() if name.startswith("/model")}
-            found = contents(agent)
-            if at(altered["state"], "settings/device") != "cpu":
-                # Another device's draws can't go on where they were.
-                del found[1]["/model/random/torch"], model_arrays["/model/random/torch"]
-            assert same(found, (without_how(expected), model_arrays)), i
-            outcomes["loaded"] += 1
-            try:
-                agent.learn(30, reset_num_timesteps=False)
-            except TrainingDiverged:
-                outcomes["diverged later"] += 1
-                agent._last_obs = None
-        shutil.rmtree(kept.parent)
-    return outcomes
-
 
 def test_any_altered_checkpoint_is_named_or_loaded_as_it_says(original, tmp_path):
     outcomes = fuzz(make_agent().learn(30), original, tmp_path, 300)
@@ -408,3 +222,8 @@ def test_any_altered_checkpoint_is_named_or_loaded_as_it_says(original, tmp_path
 def test_the_original_fits(original, agent):
     state = manifest.read(original)
     verify.check(agent, state["model"])
+
+
+def test_any_altered_run_json_is_named_or_builds_as_it_says(tmp_path):
+    outcomes = fuzz_runs(ROOT / "tests/data/0.1.0/run/run.json", tmp_path, 300)
+    assert outcomes["named"] > 150 and outcomes["accepted"] > 10 and sum(outcomes.values()) == 300

@@ -50,7 +50,7 @@ def start(
     content = runfile.content_of(plan)
     # All that can be refused is, before anything in the folder is touched: first what takes no time.
     replace.check(folder, force)
-    agent = _build(plan)
+    agent = build(plan)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         replace.recover(folder)
@@ -89,29 +89,29 @@ def resume(folder: Path) -> bool:
         plan = runfile.read(folder)
         if (folder / RECORD).exists():  # written last
             return False
-        _train(folder, plan, _build(plan))
+        _train(folder, plan, build(plan))
         return True
 
 
-def _build(plan: Plan) -> SkillEmbedding:
+def build(plan: Plan) -> SkillEmbedding:
     """The untrained agent of a run.
 
     Raises:
-        ValueError: its settings are not valid, or need more memory than there is.
+        ValueError: its settings are not valid, or too large for this machine.
     """
     torch.set_num_threads(1)  # more only get in each other's way in networks of this size
-    with _memory(plan):
+    with _size(plan):
         return train.build(plan.run, plan.seed)
 
 
 @contextmanager
-def _memory(plan: Plan) -> Iterator[None]:
-    """Make an error of the settings of a lack of memory."""
+def _size(plan: Plan) -> Iterator[None]:
+    """Name the settings where numbers among them are too large for this machine."""
     try:
         yield
-    except MemoryError as error:
+    except (MemoryError, OverflowError) as error:
         settings = {"n_envs": plan.run.n_envs, **plan.run.settings}
-        raise ValueError(f"the run's settings need more memory than there is: {settings}") from error
+        raise ValueError(f"the run's settings are too large ({error}): {settings!r:.1000}") from error
 
 
 def _train(folder: Path, plan: Plan, agent: SkillEmbedding) -> None:
@@ -129,7 +129,7 @@ def _train(folder: Path, plan: Plan, agent: SkillEmbedding) -> None:
         extra=lambda: {"evaluation": evaluation.state()},
     )
     agent.set_logger(_logger(folder, agent.num_timesteps))
-    with _memory(plan):
+    with _size(plan):
         agent, record = train.train(
             run, seed, progress_bar=True, agent=agent, evaluation=evaluation, checkpoints=checkpoints
         )

@@ -19,6 +19,7 @@ from skill_envs import ENVIRONMENTS, checks, saved
 SETTINGS = "run.json"
 _NETWORKS = ("pi", "qf", "inference")
 _MOST_LAYERS, _MOST_UNITS = 16, 8_192
+_MOST_COUNTED = 10**6  # of the method's integers, which are sizes and numbers of steps
 
 
 class Plan(NamedTuple):
@@ -120,6 +121,9 @@ def _settings(kept: Any, old: bool) -> dict[str, Any]:
     own = {name: value for name, value in renamed.items() if name not in _ARGUMENTS}
     formats.config_of(own)
     method = formats.settings_of(own)
+    for name, value in method.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            checks.integer(name, value, most=_MOST_COUNTED)
     settings: dict[str, Any] = {}
     for name, value in renamed.items():
         settings[name] = _ARGUMENTS[name](name, value) if name in _ARGUMENTS else method[name]
@@ -141,7 +145,7 @@ def content_of(plan: Plan) -> dict[str, Any]:
     settings = json.loads(json.dumps({**plan._asdict(), "run": asdict(plan.run)}))  # tuples to lists
     parse(settings)
     content = {"format": formats.FORMAT, "settings": settings}
-    return {**content, "sha256": _digest(content)}
+    return {**content, "sha256": digest(content)}
 
 
 def read(folder: Path) -> Plan:
@@ -172,7 +176,7 @@ def verified(folder: Path) -> dict[str, Any]:
         names = ("format", "settings", "sha256") if "format" in content else ("settings", "sha256")
         saved.entries(content, names)
         kept = {name: content[name] for name in names if name != "sha256"}
-        if content["sha256"] != _digest(kept if "format" in content else content["settings"]):
+        if content["sha256"] != digest(kept if "format" in content else content["settings"]):
             raise ValueError("its SHA-256 does not match")
         formats.check_format(content.get("format", 1))
     except (RecursionError, ValueError) as error:
@@ -180,5 +184,6 @@ def verified(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """The SHA-256 of JSON, whatever the order of its names."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
