@@ -6,7 +6,6 @@ own length. So all of a state is checked here against the model, before `skill_a
 
 from __future__ import annotations
 
-import random
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 from torch import Tensor
 
-from skill_agent import snapshot
+from skill_agent import generators, snapshot
 from skill_agent.vec import SkillVecEnv
 from skill_envs import checks, saved
 
@@ -65,9 +64,16 @@ def check(model: SkillEmbedding, state: dict[str, Any], other_device: bool = Fal
         with saved.within(f"envs/{i}"):
             _check_layer(layer, kept, running)
     with saved.within("random"):
-        _check_random(model, state["random"], other_device)
+        saved.entries(state["random"], ("learner", "torch"))
+        saved.generator("learner", state["random"]["learner"])
+        generators.check_torch("torch", state["random"]["torch"], None if other_device else model._generator.device)
     with saved.within("global_random"):
-        _check_global_random(state["global_random"])
+        kept = state["global_random"]
+        saved.entries(kept, ("python", "numpy", "torch"))
+        generators.check_python("python", kept["python"])
+        with saved.within("numpy"):
+            generators.check_numpy(kept["numpy"])
+        generators.check_torch("torch", kept["torch"], torch.device("cpu"))
 
 
 # The learner --------------------------------------------------------------------------------------
@@ -267,58 +273,3 @@ def _check_suite(layer: SkillVecEnv, kept: Any, running: bool) -> None:
             saved.entries(options, () if options == {} else ("task",))
             if options != {}:
                 checks.integer("task", options["task"], 0, len(layer.env.tasks) - 1)
-
-
-# Random states ------------------------------------------------------------------------------------
-
-
-def _check_random(model: SkillEmbedding, kept: Any, other_device: bool) -> None:
-    saved.entries(kept, ("learner", "torch"))
-    saved.generator("learner", kept["learner"])
-    if other_device:
-        value = kept["torch"]
-        shape = value.shape if isinstance(value, np.ndarray) else ()
-        saved.array("torch", value, shape, np.uint8)
-    else:
-        _check_torch("torch", kept["torch"], model._generator.device)
-
-
-def _check_global_random(kept: Any) -> None:
-    saved.entries(kept, ("python", "numpy", "torch"))
-    version, internal, gauss = saved.sequence("python", kept["python"], 3)
-    made = random.Random(0)
-    try:
-        made.setstate((version, tuple(internal), gauss))
-        kept_whole = made.getstate() == (version, tuple(internal), gauss)
-    except (OverflowError, TypeError, ValueError):
-        kept_whole = False
-    if not kept_whole or not (gauss is None or isinstance(gauss, float)):
-        raise ValueError("python is not a state of Python's random module")
-    with saved.within("numpy"):
-        _check_mersenne_twister(kept["numpy"])
-    _check_torch("torch", kept["torch"], torch.device("cpu"))
-
-
-def _check_mersenne_twister(kept: Any) -> None:
-    """Check NumPy's global random state, whose position indexes native memory."""
-    saved.entries(kept, ("bit_generator", "state", "has_gauss", "gauss"))
-    checks.one_of("bit_generator", kept["bit_generator"], ("MT19937",))
-    checks.integer("has_gauss", kept["has_gauss"], 0, 1)
-    checks.number("gauss", kept["gauss"])
-    with saved.within("state"):
-        saved.entries(kept["state"], ("key", "pos"))
-        saved.array("key", kept["state"]["key"], (624,), np.uint32)
-        checks.integer("pos", kept["state"]["pos"], 0, 624)
-
-
-def _check_torch(name: str, kept: Any, device: torch.device) -> None:
-    made = torch.Generator(device)
-    _check_tensor(name, kept, made.get_state())
-    state = torch.from_numpy(kept)
-    try:
-        made.set_state(state)
-        whole = torch.equal(made.get_state(), state)
-    except RuntimeError:
-        whole = False
-    if not whole:
-        raise saved.ArrayError(f"{name} is not a state of torch's generator")

@@ -158,6 +158,9 @@ def test_an_old_run_does_what_was_done_before_a_setting_existed(run, monkeypatch
     new = old._replace(run=Run(TWO_GOALS, 200))
     (run / "run.json").write_text(json.dumps(runfile.content_of(new)))
     assert runfile.read(run) == new
+    monkeypatch.setattr(formats, "FORMAT", 1)
+    with pytest.raises(CheckpointError, match=r"run\.json is of another version: format=2 is not valid"):
+        runfile.read(run)
 
 
 # A new run in the place of an old one --------------------------------------------------------------

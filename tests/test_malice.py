@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from gymnasium import make_vec
 from malice import at, contents, fuzz, fuzz_runs, make_agent, rewrite, same, write_files
 from toy import ROOT
 
@@ -20,6 +21,8 @@ from skill_agent import (
     save_checkpoint,
     verify,
 )
+
+ARM = "SkillEmbed/LWallPretrain-v0"
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,18 @@ def test_a_wrong_entry_is_named_and_nothing_is_applied(kept, agent, path, value)
     with pytest.raises(CheckpointError, match=named):
         load_checkpoint(agent, kept)
     assert same(contents(agent), before)
+
+
+@pytest.mark.parametrize("name", ["model", "qpos", "eq_active"])
+def test_environments_refuse_a_wrong_state_and_keep_their_own(name):
+    env = make_vec(ARM, num_envs=3).unwrapped
+    env.reset(seed=0)
+    state, own = env.state(), env.state()
+    state["task"], state["physics"][name] = 1 - state["task"], state["physics"][name] + 5
+    state["physics"]["qpos"] = state["physics"]["qpos"][:, : 99 if name != "qpos" else 3]
+    with pytest.raises(ValueError, match=f"^physics/{name} (is|holds)"):
+        env.set_state(state)
+    assert (env.task == own["task"]).all() and (env.physics.qpos == own["physics"]["qpos"]).all()
 
 
 @pytest.mark.parametrize("where", ["counters", "policy", "optimizer", "replay", "replay/rows", "envs/2", "random"])

@@ -178,9 +178,12 @@ def verified(folder: Path) -> dict[str, Any]:
         kept = {name: content[name] for name in names if name != "sha256"}
         if content["sha256"] != digest(kept if "format" in content else content["settings"]):
             raise ValueError("its SHA-256 does not match")
-        formats.check_format(content.get("format", 1))
     except (RecursionError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+    try:
+        formats.check_format(content.get("format", 1))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is of another version: {error}") from error
     return content
 
 
