@@ -106,6 +106,15 @@ def test_another_tools_run_json_makes_no_run(tmp_path, train, content):
     assert {p.name for p in tmp_path.iterdir()} == {"run.json", "record.json", "thesis.tex"}
 
 
+def test_force_replaces_no_folder_without_a_run(tmp_path, train):
+    (tmp_path / "model.zip").write_text("of another tool")
+    with pytest.raises(SystemExit, match=r"is not a run's folder .*run\.json is missing"):
+        train(TWO_GOALS, "--out", tmp_path, "--force")
+    assert (tmp_path / "model.zip").read_text() == "of another tool"
+    with pytest.raises(CheckpointError, match=r"run\.json is missing"):
+        run_folder.run_of(tmp_path)
+
+
 def test_every_single_bit_of_run_json_matters(run):
     path = run / "run.json"
     for data in (path.read_bytes(), json.dumps(runfile.content_of(runfile.read(run))).encode()):

@@ -165,11 +165,16 @@ def verified(folder: Path) -> dict[str, Any]:
     """The content of run.json, whose checksum was compared, and whose settings were not.
 
     Raises:
-        CheckpointError: it is damaged, or not one of this package's.
+        CheckpointError: it is missing or damaged, not this package's, or of a later version.
     """
     path = folder / SETTINGS
     try:
         content = read_json(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except (RecursionError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    try:
         if not isinstance(content, dict):
             raise ValueError("it holds no dict")
         # Files of 0.1.0 have no format.
@@ -178,7 +183,7 @@ def verified(folder: Path) -> dict[str, Any]:
         kept = {name: content[name] for name in names if name != "sha256"}
         if content["sha256"] != digest(kept if "format" in content else content["settings"]):
             raise ValueError("its SHA-256 does not match")
-    except (RecursionError, ValueError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     try:
         formats.check_format(content.get("format", 1))
