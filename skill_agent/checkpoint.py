@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,20 +15,26 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
-from skill_agent import snapshot
+from skill_agent import manifest, snapshot, verify
 from skill_agent.divergence import check_parameters
 from skill_agent.files import sync_folder, write_synced
+from skill_agent.formats import config_of, settings_of
+from skill_agent.manifest import CheckpointError, NewerFormatError
+from skill_envs import checks, saved
 
 if TYPE_CHECKING:
     from skill_agent.agent import SkillEmbedding
 
-FORMAT = 1
-_ARRAYS, _STATE, _MANIFEST = "arrays.safetensors", "state.json", "manifest.json"
 _PREFIX, _TEMPORARY = "step-", ".tmp-"
 
-
-class CheckpointError(RuntimeError):
-    """A checkpoint is damaged or missing, or belongs to another training; the message names the file."""
+__all__ = [
+    "CheckpointError",
+    "RunCheckpoint",
+    "list_checkpoints",
+    "load_checkpoint",
+    "load_latest",
+    "save_checkpoint",
+]
 
 
 # Folders ------------------------------------------------------------------------------------------
@@ -65,8 +70,7 @@ def save_checkpoint(
     state = snapshot.split(
         {"settings": snapshot.settings(model), "model": snapshot.state(model), "extra": extra}, "", arrays
     )
-    files = {_ARRAYS: safetensors.numpy.save(arrays), _STATE: json.dumps(state).encode()}
-    manifest = {"format": FORMAT, "files": {name: _fingerprint(data) for name, data in files.items()}}
+    files = {manifest.ARRAYS: safetensors.numpy.save(arrays), manifest.STATE: json.dumps(state).encode()}
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +84,7 @@ def save_checkpoint(
     temporary.mkdir()
     for name, data in files.items():
         write_synced(temporary / name, data)
-    write_synced(temporary / _MANIFEST, json.dumps(manifest).encode())
+    write_synced(temporary / manifest.MANIFEST, json.dumps(manifest.describe(files)).encode())
     sync_folder(temporary)
     os.rename(temporary, target)
     sync_folder(folder)
@@ -104,9 +108,13 @@ def load_checkpoint(model: SkillEmbedding, checkpoint: Path | str) -> Any:
         The ``extra`` of `save_checkpoint`.
 
     Raises:
-        CheckpointError: a file is missing, truncated or altered, or the model has other settings.
+        CheckpointError: a file is missing, truncated or altered, an entry does not fit the model, or the model has
+            other settings. The message names the file and the entry; nothing has been changed.
+
+    Warns:
+        UserWarning: the model computes in another way, for example in bfloat16; the rest is not bit-identical then.
     """
-    return _apply(model, Path(checkpoint), _read(Path(checkpoint)))
+    return _apply(model, Path(checkpoint), manifest.read(Path(checkpoint)))
 
 
 def load_latest(model: SkillEmbedding, folder: Path | str) -> tuple[Path, Any] | None:
@@ -116,13 +124,17 @@ def load_latest(model: SkillEmbedding, folder: Path | str) -> tuple[Path, Any] |
         The checkpoint and its ``extra``; None if the folder has no checkpoints at all.
 
     Raises:
-        CheckpointError: there are checkpoints, but no good one; or the model has other settings.
+        CheckpointError: there are checkpoints, but no good one; or the newest good one does not fit the model, or is
+            of a later version; see `load_checkpoint`.
     """
     checkpoints = list_checkpoints(Path(folder))
     errors = []
     for checkpoint in reversed(checkpoints):
         try:
-            state = _read(checkpoint)
+            state = manifest.read(checkpoint)
+        except NewerFormatError:
+            # Going on from the one before it would train again what is there.
+            raise
         except CheckpointError as error:
             warnings.warn(f"{error}; trying the checkpoint before it", stacklevel=2)
             errors.append(str(error))
@@ -143,57 +155,73 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(_PREFIX))
 
 
-def _fingerprint(data: bytes) -> dict[str, Any]:
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _read(checkpoint: Path) -> dict[str, Any]:
-    """The verified content.
-
-    Raises:
-        CheckpointError: see `load_checkpoint`.
-    """
-    manifest_path = checkpoint / _MANIFEST
-    try:
-        manifest = json.loads(_read_file(manifest_path))
-        files = manifest["files"]
-        if manifest != {"format": FORMAT, "files": {name: files[name] for name in (_ARRAYS, _STATE)}}:
-            raise ValueError(f"it has format {manifest['format']!r}; this version reads {FORMAT}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{manifest_path} is damaged: {error!r}") from error
-    content = {}
-    for name, expected in files.items():
-        content[name] = _read_file(checkpoint / name)
-        if (found := _fingerprint(content[name])) != expected:
-            raise CheckpointError(f"{checkpoint / name} is damaged: it has {found}, its manifest says {expected}")
-    state: dict[str, Any] = snapshot.join(json.loads(content[_STATE]), safetensors.numpy.load(content[_ARRAYS]))
-    return state
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing") from None
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error}") from error
-
-
 def _apply(model: SkillEmbedding, checkpoint: Path, state: dict[str, Any]) -> Any:
-    saved, present = state["settings"], json.loads(json.dumps(snapshot.settings(model)))  # tuples to lists
-    if differing := sorted(k for k in {*present, *saved} if present.get(k) != saved.get(k)):
-        pairs = ", ".join(f"{k}: {saved.get(k)!r} saved, {present.get(k)!r} here" for k in differing)
-        raise CheckpointError(f"{checkpoint} is of a model with other settings: {pairs}")
+    """Check all of a state against the model, and only then let the model have it."""
+    present = json.loads(json.dumps(snapshot.settings(model)))  # tuples to lists
     try:
-        snapshot.set_state(model, state["model"])
+        kept = _settings(state["settings"])
     except ValueError as error:
-        raise CheckpointError(f"{checkpoint} does not fit this model: {error}") from error
+        raise CheckpointError(f"{checkpoint / manifest.STATE}: settings/{error}") from error
+    present["config"] = settings_of(present["config"])
+    differing = _differences(kept, present)
+    others = {path: pair for path, pair in differing.items() if path not in snapshot.HOW}
+    if others:
+        raise CheckpointError(f"{checkpoint / manifest.STATE} is of a model with other settings: {_pairs(others)}")
+    other_device = "device" in differing
+    try:
+        with saved.within("model"):
+            verify.check(model, state["model"], other_device)
+    except saved.ArrayError as error:
+        raise CheckpointError(f"{checkpoint / manifest.ARRAYS} does not fit this model: {error}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint / manifest.STATE} does not fit this model: {error}") from error
+    if differing:
+        warnings.warn(
+            f"{checkpoint} was computed in another way ({_pairs(differing)}); "
+            "the training goes on, and is no longer bit-identical",
+            stacklevel=3,
+        )
+    snapshot.set_state(model, state["model"], other_device)
     return state["extra"]
 
 
+def _settings(kept: Any) -> dict[str, Any]:
+    """A checkpoint's settings by today's names.
+
+    Raises:
+        ValueError: it has none, or unknown or invalid ones.
+    """
+    if not isinstance(kept, dict) or not isinstance(kept.get("config"), dict):
+        raise ValueError(f"config is not in {kept!r:.80}")
+    config_of(kept["config"])
+    if not isinstance(kept.get("device", ""), str):
+        raise ValueError(f"device is {kept['device']!r:.80}; it has to be a name")
+    checks.integer("torch_threads", kept.get("torch_threads", 1), 1)
+    return {**kept, "config": settings_of(kept["config"])}
+
+
+def _differences(kept: dict[str, Any], present: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """What differs, by its path such as config.window: the saved and the present value."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in sorted({*kept, *present}):
+        path, old, new = f"{prefix}{name}", kept.get(name), present.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found |= _differences(old, new, f"{path}.")
+        elif old != new and (name in kept or path not in snapshot.HOW):
+            found[path] = (old, new)
+    return found
+
+
+def _pairs(differing: dict[str, tuple[Any, Any]]) -> str:
+    return ", ".join(f"{path}: {old!r:.80} saved, {new!r:.80} here" for path, (old, new) in differing.items())
+
+
 def _is_good(checkpoint: Path) -> bool:
+    """Whether a checkpoint is whole; this version need not be able to read it."""
     try:
-        _read(checkpoint)
+        manifest.read(checkpoint)
+    except NewerFormatError:
+        return True
     except CheckpointError:
         return False
     return True

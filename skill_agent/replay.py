@@ -13,11 +13,14 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+from skill_envs import checks, saved
+
 _ROWS = (
     *("observations", "next_observations", "actions", "rewards", "dones", "timeouts"),
     *("log_prob", "latent", "latent_log_prob", "task", "age", "stretch"),
 )
-_OLD_NAMES = {"skill": "stretch", "_last_skill": "_last_stretch"}  # of 0.1.0, whose checkpoints and pickles are read
+# Names of 0.1.0, whose checkpoints and pickles are read, and what they are called now.
+_OLD_NAMES = {"skill": "stretch", "last_skill": "last_stretch", "_last_skill": "_last_stretch"}
 
 
 class BehaviourStep(NamedTuple):
@@ -127,18 +130,47 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         return {"pos": self.pos, "full": self.full, "last_stretch": self._last_stretch, "rows": rows}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Hold what `state` returned, from a buffer of the same sizes."""
+        """Hold what `state` returned, from a buffer of the same sizes; see `check_state`."""
+        state = _todays_names(state)
         self.pos, self.full = state["pos"], state["full"]
-        self._last_stretch[:] = state["last_stretch"] if "last_stretch" in state else state["last_skill"]
-        for kept_name, rows in state["rows"].items():
-            name = _OLD_NAMES.get(kept_name, kept_name)
+        self._last_stretch[:] = state["last_stretch"]
+        for name, rows in state["rows"].items():
             array = getattr(self, name)
             array[: len(rows)] = rows
             array[len(rows) :] = -2 if name == "stretch" else 0  # nothing is left of what was here before
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a pickled buffer, one of 0.1.0 as well."""
-        self.__dict__.update({_OLD_NAMES.get(name, name): value for name, value in state.items()})
+        self.__dict__.update(_todays_names(state))
+
+    def check_state(self, state: dict[str, Any], n_tasks: int) -> None:
+        """Check that a state is of a buffer of the same sizes.
+
+        Args:
+            state: what may come from `state`, or from a stranger's file.
+            n_tasks: the number of tasks that rows may be of.
+
+        Raises:
+            ValueError: an entry is not; the message names it.
+        """
+        state = _todays_names(state)
+        saved.entries(state, ("pos", "full", "last_stretch", "rows"))
+        pos = checks.integer("pos", state["pos"], 0, self.buffer_size - 1)
+        size = self.buffer_size if checks.boolean("full", state["full"]) else pos
+        saved.array("last_stretch", state["last_stretch"], (self.n_envs,), np.int64, -1, saved.MOST)
+        limits: dict[str, tuple[float, float]] = {
+            "dones": (0, 1),
+            "timeouts": (0, 1),
+            "task": (0, n_tasks - 1),
+            "age": (0, saved.MOST),
+            "stretch": (-1, saved.MOST),
+        }
+        with saved.within("rows"):
+            saved.entries(state["rows"], _ROWS)
+            for name in _ROWS:
+                own = getattr(self, name)
+                least, most = limits.get(name, (None, None))
+                saved.array(name, state["rows"][name], (size, *own.shape[1:]), own.dtype, least, most)
 
     def sample_windows(
         self,
@@ -241,3 +273,13 @@ def _step(obs: Any, i: int) -> Any:
 
 def _features(obs: Any) -> Any:
     return obs["observation"] if isinstance(obs, dict) else obs
+
+
+def _todays_names(state: dict[str, Any]) -> dict[str, Any]:
+    """A buffer's state, be it of 0.1.0, by the names that its parts have now."""
+    if not isinstance(state, dict):
+        return state  # which its check refuses
+    found = {_OLD_NAMES.get(name, name): value for name, value in state.items()}
+    if isinstance(found.get("rows"), dict):
+        found["rows"] = {_OLD_NAMES.get(name, name): value for name, value in found["rows"].items()}
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import deque
 from dataclasses import asdict
@@ -20,17 +21,22 @@ from skill_agent.vec import SkillVecEnv
 if TYPE_CHECKING:
     from skill_agent.agent import SkillEmbedding
 
-_COUNTERS = (
+COUNTERS = (
     *("num_timesteps", "_total_timesteps", "_current_progress_remaining", "_episode_num", "_n_updates"),
     *("_last_obs", "_last_original_obs", "_last_episode_starts"),
 )
-_MONITOR = ("episode_returns", "episode_lengths", "episode_count")
-_NORMALIZE = ("returns", "old_obs", "old_reward")
+MONITOR = ("episode_returns", "episode_lengths", "episode_count")
+NORMALIZE = ("returns", "old_obs", "old_reward")
+# Settings, by their paths, that decide only how numbers are computed: where they differ, a training goes on, with other
+# rounding. Checkpoints of 0.1.0 lack the last two.
+HOW = ("config.compile", "config.bf16", "device", "torch_threads")
+# The same of an optimiser's groups; the model's own stay in force.
+OPTIMIZER_HOW = ("foreach", "fused", "capturable", "differentiable")
 Layer = VecMonitor | VecNormalize | SkillVecEnv
 
 
 def settings(model: SkillEmbedding) -> dict[str, Any]:
-    """What must be equal for the training to go on as if it had not stopped."""
+    """What must be equal for the training to go on as if it had not stopped; see `HOW`."""
     policy, buffer = model.policy, model.replay_buffer
     assert buffer is not None
     return {
@@ -44,6 +50,8 @@ def settings(model: SkillEmbedding) -> dict[str, Any]:
         "buffer_size": [buffer.buffer_size, buffer.n_envs],
         **{name: getattr(model, name) for name in ("batch_size", "gamma", "learning_starts", "gradient_steps")},
         "train_freq": [model.train_freq.frequency, model.train_freq.unit.value],  # type: ignore[union-attr]
+        "device": model.device.type,
+        "torch_threads": torch.get_num_threads(),
     }
 
 
@@ -55,14 +63,14 @@ def state(model: SkillEmbedding) -> dict[str, Any]:
     """
     assert model.replay_buffer is not None
     return {
-        "counters": {name: getattr(model, name) for name in _COUNTERS},
+        "counters": {name: getattr(model, name) for name in COUNTERS},
         "episode_start": getattr(model, "_episode_start", None),
         "skill": None if model._skill is None else model._skill._asdict(),
         "statistics": [None if b is None else list(b) for b in (model.ep_info_buffer, model.ep_success_buffer)],
         "policy": model.policy.state_dict(),
         "optimizer": model.policy.optimizer.state_dict(),
         "replay": model.replay_buffer.state(),
-        "envs": [_env_state(env) for env in _layers(model)],
+        "envs": [_env_state(env) for env in layers(model)],
         "random": {"learner": model._rng.bit_generator.state, "torch": model._generator.get_state()},
         "global_random": {
             "python": random.getstate(),
@@ -72,17 +80,20 @@ def state(model: SkillEmbedding) -> dict[str, Any]:
     }
 
 
-def set_state(model: SkillEmbedding, state: dict[str, Any]) -> None:
+def set_state(model: SkillEmbedding, state: dict[str, Any], other_device: bool = False) -> None:
     """Go on from what `state` returned, in a model of the same `settings`.
 
-    Raises:
-        ValueError: the environments are other ones; nothing else has been changed.
+    Args:
+        model: the model.
+        state: one that `skill_agent.verify.check` found right; nothing is checked here.
+        other_device: the state was saved on another kind of device: draws of torch can't go on where they were, and
+            begin at a seed made of their old state.
     """
     assert model.replay_buffer is not None
-    for env, kept in zip(_layers(model), state["envs"], strict=True):
+    for env, kept in zip(layers(model), state["envs"], strict=True):
         _set_env_state(env, kept)
-    for name, value in state["counters"].items():
-        setattr(model, name, value)
+    for name in COUNTERS:
+        setattr(model, name, state["counters"][name])
     if state["episode_start"] is not None:
         model._episode_start = state["episode_start"]
     model._skill = None if state["skill"] is None else SkillState(**state["skill"])
@@ -94,7 +105,11 @@ def set_state(model: SkillEmbedding, state: dict[str, Any]) -> None:
     _set_optimizer_state(model.policy.optimizer, state["optimizer"])
     model.replay_buffer.set_state(state["replay"])
     model._rng.bit_generator.state = state["random"]["learner"]
-    model._generator.set_state(torch.from_numpy(state["random"]["torch"]))
+    if other_device:
+        digest = hashlib.sha256(state["random"]["torch"].tobytes()).digest()
+        model._generator.manual_seed(int.from_bytes(digest[:4], "big"))
+    else:
+        model._generator.set_state(torch.from_numpy(state["random"]["torch"]))
     version, internal, gauss = state["global_random"]["python"]
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(state["global_random"]["numpy"])
@@ -102,10 +117,14 @@ def set_state(model: SkillEmbedding, state: dict[str, Any]) -> None:
 
 
 def _set_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Undo what JSON did to the keys and tuples of an optimiser's state."""
+    """Undo what JSON did to the keys and tuples of an optimiser's state; how it computes stays the model's own."""
     groups = []
-    for present, kept in zip(optimizer.param_groups, state["param_groups"], strict=True):
-        groups.append({k: tuple(v) if isinstance(present.get(k), tuple) else v for k, v in kept.items()})
+    for present, kept in zip(optimizer.state_dict()["param_groups"], state["param_groups"], strict=True):
+        group = dict(present)
+        for name, value in kept.items():
+            if name not in OPTIMIZER_HOW:
+                group[name] = _as(present[name], value)
+        groups.append(group)
     moments = {
         int(index): {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in values.items()}
         for index, values in state["state"].items()
@@ -113,7 +132,14 @@ def _set_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
-def _layers(model: SkillEmbedding) -> list[Layer]:
+def _as(present: Any, kept: Any) -> Any:
+    """A value of JSON's and safetensors' as what it was."""
+    if isinstance(present, tuple):
+        return tuple(kept)
+    return torch.from_numpy(kept) if isinstance(kept, np.ndarray) else kept
+
+
+def layers(model: SkillEmbedding) -> list[Layer]:
     """The vector environment and what it wraps, from the outside in.
 
     Raises:
@@ -132,9 +158,11 @@ def _layers(model: SkillEmbedding) -> list[Layer]:
 def _env_state(env: Layer) -> dict[str, Any]:
     if isinstance(env, SkillVecEnv):
         return env.state()
-    names = _MONITOR if isinstance(env, VecMonitor) else _NORMALIZE
-    moments = {key: dict(vars(value)) for key, value in _moments(env).items()}
-    return {"values": {name: getattr(env, name) for name in names}, "moments": moments}
+    names = MONITOR if isinstance(env, VecMonitor) else NORMALIZE
+    return {
+        "values": {name: getattr(env, name, None) for name in names},
+        "moments": {key: dict(vars(value)) for key, value in moments(env).items()},
+    }
 
 
 def _set_env_state(env: Layer, state: dict[str, Any]) -> None:
@@ -143,11 +171,11 @@ def _set_env_state(env: Layer, state: dict[str, Any]) -> None:
         return
     for name, value in state["values"].items():
         setattr(env, name, value)
-    for key, value in _moments(env).items():
+    for key, value in moments(env).items():
         vars(value).update(state["moments"][key])
 
 
-def _moments(env: Layer) -> dict[str, RunningMeanStd]:
+def moments(env: Layer) -> dict[str, RunningMeanStd]:
     """The running statistics of a `VecNormalize`, by name."""
     if not isinstance(env, VecNormalize):
         return {}
@@ -176,9 +204,27 @@ def split(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
 
 
 def join(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """Undo `split`; tuples have become lists, keys strings and tensors arrays."""
-    if isinstance(value, dict):
-        if "array" in value:
-            return arrays[value["array"]].copy()  # writable, whatever the reader gives
-        return {k: join(v, arrays) for k, v in value["dict"].items()}
-    return [join(v, arrays) for v in value] if isinstance(value, list) else value
+    """Undo `split`; tuples have become lists, keys strings and tensors arrays.
+
+    Raises:
+        ValueError: this is nothing that `split` gave: an array is missing, unknown or in another place.
+    """
+    unused = dict(arrays)
+    joined = _join(value, "", unused)
+    if unused:
+        raise ValueError(f"the array {next(iter(unused))} is unknown")
+    return joined
+
+
+def _join(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
+    if isinstance(value, list):
+        return [_join(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if value == {"array": path}:
+        if path not in arrays:
+            raise ValueError(f"the array {path} is missing")
+        return arrays.pop(path).copy()  # writable, whatever the reader gives
+    if value.keys() != {"dict"} or not isinstance(value["dict"], dict):
+        raise ValueError(f"the entry {path} is {value!r:.80}, which no checkpoint holds")
+    return {k: _join(v, f"{path}/{k}", arrays) for k, v in value["dict"].items()}

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from skill_envs import checks, rewards
+from skill_envs import checks, rewards, saved
 from skill_envs.arrays import Bool, Float, Int
 from skill_envs.physics import Physics
 from skill_envs.render import MAX_SIDE, RENDER_MODES, Renderer
@@ -335,17 +335,37 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         """Go on bit-identically from what `state` returned.
 
         Raises:
-            ValueError: the state is of other tasks, or of another number or kind of environments.
+            ValueError: the state is of other tasks, or of another number or kind of environments;
+                nothing has been changed.
         """
-        if state["settings"] != self._settings():
-            raise ValueError(f"the state is of environments with {state['settings']}; valid: {self._settings()}")
+        self.check_state(state)
         self.physics.set_state(state["physics"])
         for name in _ARRAYS:
             setattr(self, name, copy(state[name]))
-        self._generators = [seeding.np_random(0)[0] for _ in state["generators"]]
-        for generator, kept in zip(self._generators, state["generators"], strict=True):
-            generator.bit_generator.state = kept
+        self._generators = [saved.generator("generators", kept) for kept in state["generators"]]
         self._seeds = (-1,) * len(self._generators)
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Check that a state is of these environments.
+
+        Raises:
+            ValueError: an entry is not; the message names it and what is valid.
+        """
+        saved.entries(state, ("settings", "physics", *_ARRAYS, "generators"))
+        if state["settings"] != self._settings():
+            raise ValueError(f"settings: the state is of {state['settings']}; valid: {self._settings()}")
+        with saved.within("physics"):
+            self.physics.check_state(state["physics"])
+        for name in ("task", "_fixed_task"):
+            if name == "task" or state[name] is not None:
+                saved.array(name, state[name], (self.num_envs,), np.int64, 0, len(self.tasks) - 1)
+        saved.array("_elapsed", state["_elapsed"], (self.num_envs,), np.int64, 0, saved.MOST)
+        for name in ("_start_qpos", "_start_qvel"):
+            saved.array(name, state[name], getattr(self, name).shape, np.float64)
+        # There are none before the first reset.
+        if state["generators"] != []:
+            for i, kept in enumerate(saved.sequence("generators", state["generators"], self.num_envs)):
+                saved.generator(f"generators/{i}", kept)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy needs: arguments, state and what else was set; models and renderer are built anew."""

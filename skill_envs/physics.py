@@ -10,6 +10,7 @@ import numpy as np
 from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
+from skill_envs import saved
 from skill_envs.arrays import Bool, Float, Int
 
 # Warnings after which MuJoCo has thrown the simulation's state away: of bad qpos, qvel and qacc, in that order.
@@ -66,10 +67,29 @@ class Physics:
         return {"model": self._assigned.copy(), **{name: self._batch.bind(name).copy() for name in _STATE}}
 
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on from what `state` returned, for as many simulations of the same models."""
+        """Go on from what `state` returned, for as many simulations of the same models.
+
+        Raises:
+            ValueError: an entry is not of this batch; nothing has been changed.
+        """
+        self.check_state(state)
         self.assign(state["model"])
         for name in _STATE:
             self._batch.bind(name)[:] = state[name]
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Check that a state is of as many simulations of the same models.
+
+        Raises:
+            ValueError: an entry is not; the message names it.
+        """
+        saved.entries(state, ("model", *_STATE))
+        # The index reaches native code, as the arrays do.
+        saved.array("model", state["model"], self._assigned.shape, np.int64, 0, len(self.models) - 1)
+        for name in _STATE:
+            own = self._batch.bind(name)
+            limits = (0, 1) if name == "eq_active" else (None, None)
+            saved.array(name, state[name], own.shape, own.dtype, *limits)
 
     def step(self) -> Bool:
         """Advance every simulation by one control step.

@@ -1,33 +1,36 @@
 import json
-import os
 import random
+import re
 import shutil
-import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
+from malice import flip, rewrite
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from skill_agent import (
     CheckpointError,
     RunCheckpoint,
+    SkillConfig,
     SkillEmbedding,
     TrainingDiverged,
     checkpoint,
-    cli,
+    config,
+    formats,
     load_checkpoint,
     load_latest,
     make_skill_vec_env,
+    manifest,
     save_checkpoint,
     snapshot,
 )
 
 ROOT = Path(__file__).parent.parent
+OLD = ROOT / "tests/data/0.1.0"
 TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
 TINY = {
     "policy_kwargs": {"net_arch": [16, 16]}, "batch_size": 8, "train_freq": 10, "gradient_steps": 2, "seed": 3,
@@ -183,12 +186,6 @@ def folder(two_checkpoints, tmp_path):
     return Path(shutil.copytree(two_checkpoints, tmp_path / "copy"))
 
 
-def flip(path, bit):
-    data = bytearray(path.read_bytes())
-    data[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize("name", ["arrays.safetensors", "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "missing", "longer"])
 def test_damage_is_named_and_the_previous_checkpoint_is_used(folder, name, damage):
@@ -202,12 +199,7 @@ def test_damage_is_named_and_the_previous_checkpoint_is_used(folder, name, damag
         path.write_bytes({"truncated": data[: len(data) // 2], "empty": b"", "longer": data + b"0"}[damage])
     agent = make_agent(buffer_size=100)
     before = contents(agent)
-    # Of a flipped digest in the manifest, only the disagreement can be known.
-    named = (
-        r"step-000000400/.* is damaged: .*manifest"
-        if (name, damage) == ("manifest.json", "flipped")
-        else (rf"step-000000400/{name} is (damaged|missing)")
-    )
+    named = rf"step-000000400/{name} is (damaged|missing)"
     with pytest.raises(CheckpointError, match=named):
         load_checkpoint(agent, path.parent)
     assert_identical(contents(agent), before)
@@ -219,14 +211,42 @@ def test_damage_is_named_and_the_previous_checkpoint_is_used(folder, name, damag
     assert load_latest(again, folder)[0].name == "step-000000400"  # made again, and good
 
 
-def test_every_single_bit_of_a_manifest_matters(folder):
+def test_every_single_bit_of_a_manifest_matters_and_the_manifest_is_blamed(folder):
     path = folder / "step-000000400" / "manifest.json"
     data = path.read_bytes()
     for bit in range(8 * len(data)):
         flip(path, bit)
+        with pytest.raises(CheckpointError, match=r"step-000000400/manifest\.json is damaged"):
+            manifest.read(path.parent)
         assert not checkpoint._is_good(path.parent), bit
         path.write_bytes(data)
     assert checkpoint._is_good(path.parent)
+
+
+def test_of_a_manifest_without_a_checksum_it_is_said_that_either_file_may_be_damaged(tmp_path):
+    kept = Path(shutil.copytree(OLD / "checkpoints", tmp_path / "kept")) / "step-000000100"
+    data = (kept / "manifest.json").read_bytes()
+    for bit in range(8 * len(data)):
+        flip(kept / "manifest.json", bit)
+        with pytest.raises(CheckpointError, match=r"step-000000100/.*manifest\.json is damaged"):
+            manifest.read(kept)
+        (kept / "manifest.json").write_bytes(data)
+    flip(kept / "state.json", 99)
+    with pytest.raises(CheckpointError, match=r"step-000000100/state\.json or its manifest\.json is damaged"):
+        manifest.read(kept)
+
+
+def test_a_checkpoint_of_a_later_version_is_neither_read_nor_passed_over_nor_removed(folder, monkeypatch):
+    monkeypatch.setattr(manifest, "FORMAT", 2)
+    make_agent(buffer_size=100).learn(600, RunCheckpoint(folder.parent / "newer", every_steps=600))
+    shutil.move(folder.parent / "newer/step-000000600", folder)
+    agent = make_agent(buffer_size=100)
+    with pytest.raises(CheckpointError, match=r"step-000000600/manifest\.json is of another version: format=2"):
+        load_latest(agent, folder)
+    load_checkpoint(agent, folder / "step-000000400")
+    with pytest.raises(FileExistsError, match=r"step-000000600 is of a later step"):
+        agent.learn(200, RunCheckpoint(folder, every_steps=200), reset_num_timesteps=False)
+    assert (folder / "step-000000600/arrays.safetensors").exists()
 
 
 def test_no_good_checkpoint_is_an_error_and_none_at_all_is_none(folder, tmp_path):
@@ -251,11 +271,50 @@ def test_leftovers_of_killed_saves_are_removed_and_never_read(folder):
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"gamma": 0.5}, "gamma: 0.99 saved, 0.5 here"), ({"window": 3}, "config"), ({"buffer_size": 200}, "buffer_size")],
+    [
+        ({"gamma": 0.5}, "gamma: 0.99 saved, 0.5 here"),
+        ({"window": 3}, r"config\.window: 10 saved, 3 here$"),
+        ({"buffer_size": 200}, "buffer_size"),
+    ],
 )
 def test_other_settings_are_errors(folder, settings, named):
     with pytest.raises(CheckpointError, match=named):
         load_latest(make_agent(**{"buffer_size": 100, **settings}), folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "saved", "here"), [("config.bf16", True, False), ("config.compile", True, False), ("torch_threads", 2, 1)]
+)
+def test_other_ways_to_compute_are_warned_of_and_the_training_goes_on(folder, path, saved, here):
+    def computed_in_another_way(state, arrays):
+        settings = state["dict"]["settings"]["dict"]
+        section, _, name = path.rpartition(".")
+        assert (settings[section]["dict"] if section else settings)[name] == here
+        (settings[section]["dict"] if section else settings)[name] = saved
+
+    rewrite(folder / "step-000000400", computed_in_another_way)
+    agent = make_agent(buffer_size=100)
+    named = rf"\({re.escape(path)}: {saved} saved, {here} here\)"
+    with pytest.warns(UserWarning, match=rf"computed in another way {named}.*no longer bit-identical"):
+        load_latest(agent, folder)
+    agent.learn(40, reset_num_timesteps=False)
+    assert agent.num_timesteps == 440
+
+
+def test_a_checkpoint_of_another_kind_of_device_goes_on_with_draws_of_its_own(folder):
+    rewrite(folder / "step-000000400", lambda state, arrays: move_to_cuda(state, arrays))
+    draws = []
+    for seed in (3, 4):
+        agent = make_agent(buffer_size=100, seed=seed)
+        with pytest.warns(UserWarning, match=r"device: 'cuda' saved, 'cpu' here"):
+            load_latest(agent, folder)
+        draws.append(torch.rand(3, generator=agent._generator))
+    assert (draws[0] == draws[1]).all()
+
+
+def move_to_cuda(state, arrays):
+    state["dict"]["settings"]["dict"]["device"] = "cuda"
+    arrays["/model/random/torch"] = np.arange(16, dtype=np.uint8)
 
 
 def test_other_environments_are_errors(folder):
@@ -280,6 +339,77 @@ def test_bad_arguments_are_errors(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+# Files of 0.1.0 -----------------------------------------------------------------------------------
+
+
+def make_agent_of_0_1_0(**settings):
+    return make_agent_with_two_envs(z_period=20, **settings)
+
+
+def make_agent_with_two_envs(**settings):
+    schedule = {"buffer_size": 200, "learning_starts": 40, "train_freq": 10, "gradient_steps": 2}
+    networks = {"policy_kwargs": {"net_arch": [8, 8]}, "batch_size": 4, "window": 4, "segment": 3}
+    env = make_skill_vec_env(TWO_GOALS, 2, seed=0)
+    return SkillEmbedding("MultiInputPolicy", env, seed=0, device="cpu", **networks, **schedule, **settings)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return Path(shutil.copytree(OLD / "checkpoints", tmp_path / "kept"))
+
+
+def test_a_checkpoint_of_0_1_0_goes_on_as_if_it_were_new(kept):
+    unbroken = make_agent_of_0_1_0().learn(100)
+    resumed = make_agent_of_0_1_0()
+    assert load_latest(resumed, kept) == (kept / "step-000000100", None)
+    arrays, old = contents(unbroken)[1], contents(resumed)[1]
+    learned = [name for name in arrays if name.startswith(("/policy", "/optimizer", "/replay", "/envs"))]
+    assert len(learned) > 50
+    for name in learned:  # the machine that wrote it may round otherwise
+        np.testing.assert_allclose(old[name], arrays[name], rtol=1e-4, atol=1e-4, err_msg=name)
+    resumed.learn(100, RunCheckpoint(kept, every_steps=20), reset_num_timesteps=False)
+    again = make_agent_of_0_1_0()
+    assert load_latest(again, kept)[0].name == "step-000000200"
+    assert_identical(contents(again), contents(resumed))
+
+
+def test_a_setting_that_is_added_lets_old_checkpoints_load(kept, monkeypatch):
+    @dataclass(frozen=True, kw_only=True)
+    class Longer(SkillConfig):
+        added: int = config._setting(7, config._integer(0), "newer than the file")
+
+    monkeypatch.setattr(formats, "SkillConfig", Longer)
+    valid = {**TINY, "buffer_size": 200, "learning_starts": 40, "policy_kwargs": {"net_arch": [8, 8]}, "batch_size": 4}
+
+    def make(**added):
+        env = make_skill_vec_env(TWO_GOALS, 2, seed=0)
+        method = Longer(z_period=20, window=4, segment=3, **added)
+        settings = {name: value for name, value in valid.items() if name not in ("z_period", "seed")}
+        return SkillEmbedding("MultiInputPolicy", env, seed=0, device="cpu", config=method, **settings)
+
+    agent = make()
+    load_latest(agent, kept)
+    assert agent.num_timesteps == 100
+    with pytest.raises(CheckpointError, match=r"config\.added: 7 saved, 8 here"):
+        load_latest(make(added=8), kept)
+    monkeypatch.setattr(formats, "BEFORE", {"added": 8})
+    load_latest(make(added=8), kept)
+
+
+def test_a_setting_that_is_renamed_lets_old_checkpoints_load(kept, monkeypatch):
+    def write_the_old_name(state, arrays):
+        config = state["dict"]["settings"]["dict"]["config"]["dict"]
+        config["stretch"] = config.pop("z_period")
+
+    rewrite(kept / "step-000000100", write_the_old_name)
+    with pytest.raises(CheckpointError, match=r"state\.json: settings/unknown settings \['stretch'\]"):
+        load_latest(make_agent_of_0_1_0(), kept)
+    monkeypatch.setitem(formats.RENAMED, "stretch", "z_period")
+    load_latest(make_agent_of_0_1_0(), kept)
+    with pytest.raises(CheckpointError, match=r"config\.z_period: 20 saved, 10 here"):
+        load_latest(make_agent_with_two_envs(z_period=10), kept)
+
+
 # Kills --------------------------------------------------------------------------------------------
 
 
@@ -298,74 +428,3 @@ def test_the_record_of_fifty_kills():
     assert result["kills"] == 50 and result["during_saving"] >= 15
     assert result["most_steps_lost"] <= result["interval_steps"]
     assert result["end_bit_identical_to_an_unbroken_training"]
-
-
-# Runs ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def train(monkeypatch):
-    def main(*arguments):
-        monkeypatch.setattr(sys, "argv", ["skill-embed", "train", *map(str, arguments)])
-        cli.main()
-
-    return main
-
-
-def test_a_killed_run_goes_on_by_the_command_line(tmp_path, train, capsys):
-    arguments = [TWO_GOALS, "--timesteps", "6400", "--n-envs", "8", "--checkpoint-minutes", "0", "--out"]
-    alone, killed = tmp_path / "alone", tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skill_agent.cli", "train", *arguments, str(killed)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while len(checkpoint.list_checkpoints(killed / "checkpoints")) < 3:
-        assert process.poll() is None
-    process.kill()
-    process.wait()
-    assert not (killed / "record.json").exists()
-    damaged = checkpoint.list_checkpoints(killed / "checkpoints")[-1]
-    flip(damaged / "arrays.safetensors", 100_000)
-    with pytest.warns(UserWarning, match=f"{damaged.name}/arrays.safetensors is damaged"):
-        train("--resume", killed)
-    assert "going on from" in capsys.readouterr().out
-
-    train(*arguments, alone)
-    records = [json.loads((folder / "record.json").read_text()) for folder in (alone, killed)]
-    for record in records:
-        del record["train_seconds"]
-        for point in record["curve"]:
-            del point["seconds"]
-    assert records[0] == records[1] and len(records[0]["curve"]) >= 10
-    ends = [checkpoint.list_checkpoints(folder / "checkpoints") for folder in (alone, killed)]
-    assert [p.name for p in ends[0]] == [p.name for p in ends[1]] and len(ends[0]) == 3
-    arrays = [(paths[-1] / "arrays.safetensors").read_bytes() for paths in ends]
-    assert arrays[0] == arrays[1]
-    assert list(killed.glob("progress-from-*.csv"))
-
-
-def test_a_finished_run_says_so_and_a_run_is_not_overwritten(tmp_path, train, capsys):
-    (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(SystemExit, match=rf"{tmp_path} exists.*--force.*--resume {tmp_path}"):
-        train(TWO_GOALS, "--out", tmp_path)
-    (tmp_path / "record.json").write_text("{}")
-    train("--resume", tmp_path)
-    assert f"{tmp_path} is finished" in capsys.readouterr().out
-
-
-def test_two_processes_never_train_the_same_run(tmp_path, train):
-    (tmp_path / "run.json").write_text("{}")
-    with FileLock(tmp_path / ".lock"), pytest.raises(SystemExit, match="in use: another process trains this run"):
-        train("--resume", tmp_path)
-
-
-def test_resume_errors(tmp_path, train):
-    with pytest.raises(SystemExit, match=r"has no run\.json"):
-        train("--resume", tmp_path)
-    with pytest.raises(SystemExit, match=r"leave out \['env_id', 'seed'\]"):
-        train(TWO_GOALS, "--resume", tmp_path, "--seed", 3)
-    (tmp_path / "run.json").write_text('{"settings": {"seed": 1}, "sha256": "0"}')
-    with pytest.raises(SystemExit, match=r"run\.json is damaged.*SHA-256 does not match"):
-        train("--resume", tmp_path)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +12,17 @@ import torch
 from filelock import FileLock, Timeout
 from stable_baselines3.common.logger import Logger, make_output_format
 
+from skill_agent.agent import SkillEmbedding
 from skill_agent.checkpoint import CheckpointError, RunCheckpoint, load_latest
-from skill_agent.config import SkillConfig, make_config
-from skill_agent.experiments import train
+from skill_agent.experiments import replace, runfile, train
+from skill_agent.experiments.runfile import Plan
 from skill_agent.experiments.tables import Run
 from skill_agent.experiments.train import Evaluation
-from skill_agent.files import read_json, write_json
+from skill_agent.files import write_json, write_whole
+from skill_agent.manifest import STATE
+from skill_envs import checks, saved
 
-SETTINGS, RECORD, CHECKPOINTS = "run.json", "record.json", "checkpoints"
+SETTINGS, RECORD, CHECKPOINTS = runfile.SETTINGS, "record.json", replace.CHECKPOINTS
 
 
 def start(
@@ -36,39 +36,26 @@ def start(
         folder: gets run.json, checkpoints, CSV and TensorBoard logs, model.zip, skills.safetensors and record.json.
         checkpoint_minutes: time between two checkpoints [min].
         keep: checkpoints kept.
-        force: replace the folder if it is a run's.
+        force: replace the run that the folder holds. Only files that a run writes are replaced, after the new settings
+            were found right and the new agent was built; the old run stays until the new one stands.
 
     Raises:
         FileExistsError: the folder holds something already.
         RuntimeError: the folder's run is being trained.
         TrainingDiverged: a number was not finite.
-        ValueError: an invalid setting.
+        TypeError: a setting is nothing that JSON can hold.
+        ValueError: an invalid setting, or the folder holds a link.
     """
-    if keep < 1 or checkpoint_minutes < 0:
-        raise ValueError(f"keep={keep}, checkpoint_minutes={checkpoint_minutes} is not valid; choose at least 1 and 0")
-    if run.total_timesteps < 1 or run.n_envs < 1:
-        raise ValueError(f"timesteps={run.total_timesteps}, n_envs={run.n_envs} is not valid; choose at least 1")
-    own = {field.name for field in fields(SkillConfig)}
-    make_config({name: value for name, value in run.settings.items() if name in own})  # before anything is touched
-    _claim(folder, force)
-    settings = {"run": asdict(run), "seed": seed, "checkpoint_minutes": checkpoint_minutes, "keep": keep}
-    write_json(folder / SETTINGS, {"settings": settings, "sha256": _digest(settings)})
-    _train(folder)
-
-
-def _claim(folder: Path, force: bool) -> None:
-    """Make sure that nothing is lost by writing to ``folder``; with ``force``, remove the run that it holds."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    is_run = (folder / SETTINGS).exists()
-    if not force:
-        go_on = f", or go on with it by --resume {folder}" if is_run else ""
-        raise FileExistsError(f"{folder} exists; choose another --out, or pass --force to replace a run{go_on}")
-    if not is_run:
-        raise FileExistsError(f"{folder} is not a run's folder (it has no {SETTINGS}); choose another --out")
+    plan = Plan(run, seed, checkpoint_minutes, keep)
+    content = runfile.content_of(plan)
+    # All that can be refused is, before anything in the folder is touched: first what takes no time.
+    replace.check(folder, force)
+    agent = build(plan)
+    folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        pass
-    shutil.rmtree(folder)
+        replace.recover(folder)
+        replace.replace(folder, replace.check(folder, force), content)
+        _train(folder, plan, agent)
 
 
 def run_of(folder: Path) -> tuple[Run, int]:
@@ -77,8 +64,8 @@ def run_of(folder: Path) -> tuple[Run, int]:
     Raises:
         CheckpointError: run.json is damaged.
     """
-    settings = _settings(folder)
-    return _run(settings["run"]), settings["seed"]
+    plan = runfile.read(folder)
+    return plan.run, plan.seed
 
 
 def resume(folder: Path) -> bool:
@@ -92,73 +79,107 @@ def resume(folder: Path) -> bool:
         FileNotFoundError: the folder is not a run's.
         RuntimeError: the run goes on in another process.
         TrainingDiverged: a number was not finite.
+        ValueError: the folder holds a link.
     """
+    replace.refuse_links(folder)
     if not (folder / SETTINGS).exists():
         raise FileNotFoundError(f"{folder} is not a run's folder: it has no {SETTINGS}")
-    if (folder / RECORD).exists():  # written last
-        return False
-    _train(folder)
-    return True
-
-
-def _train(folder: Path) -> None:
-    """Train with the settings in the folder, from its newest good checkpoint or from the start."""
     with _locked(folder):
-        settings = _settings(folder)
-        run, seed = _run(settings["run"]), settings["seed"]
-        torch.set_num_threads(1)  # more only get in each other's way in networks of this size
-        agent, evaluation = train.build(run, seed), Evaluation.of(run)
-        if (found := load_latest(agent, folder / CHECKPOINTS)) is not None:
-            checkpoint, extra = found
-            evaluation.set_state(extra["evaluation"])
-            print(f"going on from {checkpoint}, step {agent.num_timesteps:,} of {run.total_timesteps:,}")
-        checkpoints = RunCheckpoint(
-            folder / CHECKPOINTS,
-            every_seconds=60 * settings["checkpoint_minutes"],
-            keep=settings["keep"],
-            extra=lambda: {"evaluation": evaluation.state()},
-        )
-        agent.set_logger(_logger(folder, agent.num_timesteps))
+        replace.recover(folder)
+        plan = runfile.read(folder)
+        if (folder / RECORD).exists():  # written last
+            return False
+        _train(folder, plan, build(plan))
+        return True
+
+
+def build(plan: Plan) -> SkillEmbedding:
+    """The untrained agent of a run.
+
+    Raises:
+        ValueError: its settings are not valid, or too large for this machine.
+    """
+    torch.set_num_threads(1)  # more only get in each other's way in networks of this size
+    with _size(plan):
+        return train.build(plan.run, plan.seed)
+
+
+@contextmanager
+def _size(plan: Plan) -> Iterator[None]:
+    """Name the settings where numbers among them are too large for this machine."""
+    try:
+        yield
+    except (MemoryError, OverflowError) as error:
+        settings = {"n_envs": plan.run.n_envs, **plan.run.settings}
+        raise ValueError(f"the run's settings are too large ({error}): {settings!r:.1000}") from error
+
+
+def _train(folder: Path, plan: Plan, agent: SkillEmbedding) -> None:
+    """Train an agent from the folder's newest good checkpoint, or from the start."""
+    run, seed = plan.run, plan.seed
+    evaluation = Evaluation.of(run)
+    if (found := load_latest(agent, folder / CHECKPOINTS)) is not None:
+        checkpoint, extra = found
+        evaluation.set_state(_evaluation(checkpoint, extra))
+        print(f"going on from {checkpoint}, step {agent.num_timesteps:,} of {run.total_timesteps:,}")
+    checkpoints = RunCheckpoint(
+        folder / CHECKPOINTS,
+        every_seconds=60 * plan.checkpoint_minutes,
+        keep=plan.keep,
+        extra=lambda: {"evaluation": evaluation.state()},
+    )
+    agent.set_logger(_logger(folder, agent.num_timesteps))
+    with _size(plan):
         agent, record = train.train(
             run, seed, progress_bar=True, agent=agent, evaluation=evaluation, checkpoints=checkpoints
         )
-        agent.dump_logs()  # the last stretch, which is shorter than a logging interval
-        agent.logger.close()
-        agent.save(folder / "model.zip")
-        agent.export_skills(folder / "skills.safetensors", force=True)
-        write_json(folder / RECORD, record)
+    agent.dump_logs()  # the last stretch, which is shorter than a logging interval
+    agent.logger.close()
+    model = io.BytesIO()
+    agent.save(model)
+    write_whole(folder / "model.zip", model.getvalue())
+    agent.export_skills(folder / "skills.safetensors", force=True)
+    write_json(folder / RECORD, record)
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    """The verified content of run.json.
+def _evaluation(checkpoint: Path, extra: Any) -> dict[str, Any]:
+    """The state of the evaluation in a checkpoint.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: it is not one.
     """
-    path = folder / SETTINGS
     try:
-        content = read_json(path)
-        settings: dict[str, Any] = content["settings"]
-        if content != {"settings": settings, "sha256": _digest(settings)}:
-            raise ValueError("its SHA-256 does not match")
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: {error!r}") from error
-    return settings
+        saved.entries(extra, ("evaluation",))
+        kept: dict[str, Any] = extra["evaluation"]
+        with saved.within("evaluation"):
+            saved.entries(kept, ("curve", "due", "seconds"))
+            checks.integer("due", kept["due"], 0, saved.MOST)
+            checks.number("seconds", kept["seconds"], 0, saved.MOST)
+            points = kept["curve"]
+            if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+                raise ValueError(f"curve is {points!r:.80}; it has to be a list of points")
+            for i, point in enumerate(points):
+                for name, value in point.items():
+                    _check_numbers(f"curve/{i}/{name}", value)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint / STATE}: extra/{error}") from error
+    return kept
 
 
-def _run(kept: dict[str, Any]) -> Run:
-    """A run from its JSON, in which tuples have become lists; those of settings were tuples."""
-    settings = {name: tuple(v) if isinstance(v, list) else v for name, v in kept["settings"].items()}
-    return Run(**{**kept, "settings": settings})
-
-
-def _digest(settings: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+def _check_numbers(name: str, value: Any) -> None:
+    """Check that a measured value is a number, or lists of numbers."""
+    if isinstance(value, list):
+        for i, part in enumerate(value):
+            _check_numbers(f"{name}/{i}", part)
+    elif not isinstance(value, int | float):
+        raise ValueError(f"{name} is {value!r:.80}; it has to be a number")
 
 
 def _logger(folder: Path, steps: int) -> Logger:
     """CSV and TensorBoard; a resumed training begins a CSV file of its own, as SB3 would empty the old one."""
     suffix = f"-from-{steps}" if steps else ""
+    # SB3 would write into an old file of this name, and so into whatever else is linked to it.
+    (folder / f"progress{suffix}.csv").unlink(missing_ok=True)
     return Logger(str(folder), [make_output_format(kind, str(folder), suffix) for kind in ("csv", "tensorboard")])
 
 
