@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -13,8 +13,7 @@ from PIL import Image
 from toy import ROOT
 
 from skill_agent import cli, rollouts
-from skill_agent.experiments import folder, tables
-from skill_agent.experiments.tables import EXPERIMENTS
+from skill_agent.experiments import EXPERIMENTS, folder, tables
 from skill_agent.files import read_json
 from skill_agent.terminal import with_paths
 
@@ -31,10 +30,10 @@ def test_the_demo_leaves_figure_video_record_and_model(tiny_figures, tmp_path, c
 
 
 def _read(path):
-    video, frames = cv2.VideoCapture(str(path)), []
-    while (read := video.read())[0]:
-        frames.append(read[1])
-    return np.stack(frames)
+    """Frames of a video of two tasks side by side, by the ffmpeg that imageio brings."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    output = subprocess.run(command, check=True, capture_output=True).stdout
+    return np.frombuffer(output, np.uint8).reshape(-1, 320, 640, 3)
 
 
 def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, monkeypatch):
