@@ -23,7 +23,9 @@ def main() -> None:
             "mean_steps_in_goal": round(sum(float(e.successes.sum()) for e in episodes) / args.resets, 1),
         }
         print(f"{task:12s} {table[task]['successes']:3d} of {args.resets} end in the goal region", flush=True)
-    args.out.write_text(json.dumps({"resets": args.resets, "tasks": table}, indent=2) + "\n", encoding="utf-8")
+    from skill_agent.experiments.sums import write_listed  # torch comes with it, after all is measured
+
+    write_listed(args.out, (json.dumps({"resets": args.resets, "tasks": table}, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

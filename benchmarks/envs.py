@@ -183,7 +183,9 @@ def main() -> None:
     }
     for key, value in record.items():
         print(f"{key:32s} {value}")
-    args.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    from skill_agent.experiments.sums import write_listed  # torch comes with it, after all is measured
+
+    write_listed(args.out, (json.dumps(record, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from skill_agent import RunCheckpoint, load_latest
 from skill_agent.checkpoint import list_checkpoints
+from skill_agent.experiments.sums import write_listed
 from skill_agent.experiments.tables import POINT_MASS, Run
 from skill_agent.experiments.train import build
 
@@ -145,7 +146,7 @@ def main() -> None:
     args = parser.parse_args()
     result = measure(args.kills, args.steps)
     print(json.dumps(result, indent=2))
-    args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_listed(args.out, (json.dumps(result, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -163,7 +163,9 @@ def main() -> None:
     record["gigabytes"] = round(int(output.split()[-1]) / 2**20, 3)
     for key, value in record.items():
         print(f"{key:24s} {value}")
-    args.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    from skill_agent.experiments.sums import write_listed  # not before: it takes memory, which is measured
+
+    write_listed(args.out, (json.dumps(record, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

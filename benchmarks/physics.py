@@ -137,7 +137,9 @@ def main() -> None:
     for row in rows:
         print(f"{row['time']:6.3f}  {row['error'] if row['error'] is not None else '':>8}  {row['variant']}")
     record = {"microseconds_per_substep": round(microseconds, 2), "rounds": args.rounds, "variants": rows}
-    args.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    from skill_agent.experiments.sums import write_listed  # torch comes with it, after all is measured
+
+    write_listed(args.out, (json.dumps(record, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ def main() -> None:
     for task, row in table.items():
         print(f"{task:12s} any step {row['any_step']:7.2%}   last step {row['last_step']:7.2%}   {row['diverged']:.1%}")
     record = {"episodes": args.episodes, "seed": args.seed, "tasks": table}
-    args.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    from skill_agent.experiments.sums import write_listed  # torch comes with it, after all is measured
+
+    write_listed(args.out, (json.dumps(record, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import torch
 from stable_baselines3 import SAC
 
 from skill_agent import SkillSpaceVecEnv, load_skills, make_skill_vec_env
+from skill_agent.experiments.sums import write_listed
 
 EPISODES, HORIZON = 100, 100
 
@@ -61,7 +62,7 @@ def main() -> None:
         "episodes": EPISODES,
         "runs": runs,
     }
-    args.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_listed(args.out, (json.dumps(record, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ compiled models, the signature and docstring of the environment class, and the r
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import imageio.v3 as iio
 import numpy as np
 from gymnasium import spaces
 
+from skill_agent.experiments.benchmarks import read_benchmark
 from skill_envs import ENVIRONMENTS, TASKS, SkillEnv, SkillVectorEnv, Task, rewards
 
 FOLDER = Path(__file__).with_name("envs")
@@ -110,10 +110,7 @@ def _light_shaping(tasks: tuple[str, ...]) -> str:
 
 def _difficulty(tasks: tuple[str, ...]) -> str:
     """What benchmarks/random_success.py and benchmarks/demonstrations.py recorded, as a section."""
-    random, scripted = (
-        json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("random_success", "demonstrations")
-    )
+    random, scripted = (read_benchmark(BENCHMARKS, name) for name in ("random_success", "demonstrations"))
     if not set(tasks) <= set(random["tasks"]) & set(scripted["tasks"]):
         return ""
     rows = []

@@ -6,16 +6,20 @@ from skill_agent.config import SkillConfig
 from skill_agent.divergence import TrainingDiverged
 from skill_agent.policy import SkillPolicy
 from skill_agent.skills import export_policy, export_skills, load_policy, load_skills
+from skill_agent.tensorfile import SkillsFileError
 from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
+from skill_agent.trust import PickleWarning
 from skill_agent.vec import make_skill_vec_env
 
 __all__ = [
     "CheckpointError",
+    "PickleWarning",
     "RunCheckpoint",
     "SkillConfig",
     "SkillEmbedding",
     "SkillPolicy",
     "SkillSpaceVecEnv",
+    "SkillsFileError",
     "TrainingDiverged",
     "TransferredPolicy",
     "export_policy",

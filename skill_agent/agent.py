@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,15 +23,22 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from skill_agent import objective
+from skill_agent.compiling import compiled
 from skill_agent.config import SkillConfig, make_config
-from skill_agent.divergence import check_observation, check_transition, clip_gradients
+from skill_agent.divergence import (
+    TrainingDiverged,
+    check_learning_rate,
+    check_observation,
+    check_parameters,
+    check_transition,
+    clip_gradients,
+)
 from skill_agent.objective import Draws
 from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.returns import masked_mean
-from skill_agent.skills import export_skills
-
-_COMPILER: dict[str, str | int | bool | Callable[..., Any]] = {"cpp_wrapper": True}  # calls kernels from C++
+from skill_agent.skills import SUFFIX, export_skills, load_skills
+from skill_agent.trust import warn_of_pickles
 
 
 class SkillEmbedding(OffPolicyAlgorithm):
@@ -135,14 +144,28 @@ class SkillEmbedding(OffPolicyAlgorithm):
             )
         # The factor of a1 and a2 in force; compiled code sees a tensor change.
         self._versatility = torch.ones((), device=self.device)
+        self._compile()
+        self._convert_train_freq()
+
+    def _compile(self) -> None:
+        """Have the functions compiled that most of the time goes into, if the settings ask for it."""
         self._compiled: dict[str, Callable[..., Any]] = {}
         if self.config.compile:
-            for method in (self.gradients, self.behaviour):
-                self._compiled[method.__name__] = torch.compile(method, dynamic=False, options=_COMPILER)
-            if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # without it, two graphs in place of one
-                traced = torch._dynamo.config.patch(trace_autograd_ops=True)
-                self._compiled["gradients"] = traced(self._compiled["gradients"])
-        self._convert_train_freq()
+            self._compiled["gradients"] = compiled(self.gradients, self._announce, traces_gradients=True)
+            self._compiled["behaviour"] = compiled(self.behaviour, self._announce)
+
+    def _announce(self, what: str) -> None:
+        if self.verbose:
+            print(what, file=sys.stderr)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs: compiled functions belong to the model that they were made for."""
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a copy."""
+        self.__dict__.update(state)
+        self._compile()
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed every source of randomness; None draws a seed for the learner's own generators."""
@@ -175,34 +198,90 @@ class SkillEmbedding(OffPolicyAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        """Learn for ``total_timesteps`` steps, counted over all environments; as in SB3."""
-        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        """Learn for ``total_timesteps`` steps, counted over all environments; as in SB3.
+
+        Where it is left by an exception, the next call starts new episodes.
+        """
+        try:
+            return super().learn(
+                total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+            )
+        except BaseException:
+            # The environments may be a step ahead of what was kept of them, so this z could leak into a next episode.
+            self._last_obs = None
+            raise
+
+    def save(self, path: Any, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
+        """As in SB3.
+
+        Raises:
+            TrainingDiverged: a parameter is not finite.
+        """
+        check_parameters(self.policy)
+        super().save(path, exclude, include)
 
     def export_skills(self, path: Path | str, *, critics: bool = False, force: bool = False) -> Path:
         """Write the trained skills to a file that can't run code; see `skill_agent.skills.export_skills`."""
         return export_skills(self.policy, path, critics=critics, force=force)
 
     @classmethod
-    def load(cls, path: Any, *args: Any, **kwargs: Any) -> Self:
-        """As in SB3; single settings of the method can't be changed on the way.
+    def load(cls, path: Any, *args: Any, trust: bool = False, **kwargs: Any) -> Self:
+        """As in SB3, or from a safetensors file of exported skills, which can't run code.
+
+        A zip of SB3's holds pickles, which run when they are loaded, whoever made them. Single settings of the method
+        can't be changed on the way.
+
+        Args:
+            path: the zip, or a file that `export_skills` wrote; of such a file, critics that were not exported start
+                afresh.
+            *args: SB3's.
+            trust: whether you made the zip yourself; without, a `PickleWarning` names the risk.
+            **kwargs: SB3's; of a safetensors file, ``env`` and arguments of the constructor.
 
         Raises:
-            TypeError: such a setting; SB3 would take it and change nothing.
+            SkillsFileError: the safetensors file is damaged, or no file of skills.
+            TypeError: a setting of the method; SB3 would take it and change nothing.
         """
-        if fixed := sorted({field.name for field in fields(SkillConfig)} & set(kwargs)):
+        fixed = sorted({field.name for field in fields(SkillConfig)} & set(kwargs))
+        if fixed:
             raise TypeError(f"load() can't change the settings {fixed}; give config=SkillConfig(...), with all of them")
+        if isinstance(path, str | os.PathLike) and str(path).endswith(SUFFIX):
+            return cls._from_skills(Path(path), *args, **kwargs)
+        warn_of_pickles(path, trust, "a file of export_skills, or a checkpoint by load_checkpoint")
         return super().load(path, *args, **kwargs)
 
-    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
-        """As in SB3.
+    @classmethod
+    def _from_skills(cls, path: Path, env: GymEnv | None = None, **kwargs: Any) -> Self:
+        """A model with the networks of exported skills."""
+        skills = load_skills(path)
+        policy = "MultiInputPolicy" if isinstance(skills.observation_space, spaces.Dict) else "MlpPolicy"
+        networks = {"net_arch": skills.net_arch, "activation_fn": skills.activation_fn}
+        arguments: dict[str, Any] = {"policy_kwargs": networks, "config": skills.config} | kwargs
+        model = cls(policy, env, _init_setup_model=False, **arguments)
+        for name in ("observation_space", "action_space"):
+            expected = getattr(skills, name)
+            found = expected if env is None else getattr(model, name)
+            if found != expected:
+                raise ValueError(f"the environment's {name} is {found}; the skills of {path} need {expected}")
+            setattr(model, name, expected)
+        if env is None:
+            model.n_envs = 1  # until there is one
+        model._setup_model()
+        model.policy.load_state_dict(skills.state_dict(), strict=False)
+        return model
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True, *, trust: bool = False) -> None:
+        """As in SB3; the file is a pickle.
 
         Raises:
             ValueError: the replay is of another number of environments.
         """
+        warn_of_pickles(path, trust, "a checkpoint, by load_checkpoint")
         own = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)
         assert self.replay_buffer is not None
-        if (count := self.replay_buffer.n_envs) != self.n_envs:
+        count = self.replay_buffer.n_envs
+        if count != self.n_envs:
             self.replay_buffer = own
             raise ValueError(f"{path} is the replay of n_envs={count}; this model has n_envs={self.n_envs}")
 
@@ -236,6 +315,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             latent = torch.as_tensor(self._skill.latent, device=self.device)
             noise = policy.action_noise(len(task), generator)
             action, log_prob = self._compiled.get("behaviour", self.behaviour)(observation, latent, noise)
+            check_observation("action", action.numpy(force=True))
             latent_log_prob = torch.zeros(len(task))
             if self.config.trace_embedding_ratio:
                 latent_log_prob = policy.embedding_distribution.log_prob(policy.embedding(task), latent)
@@ -257,6 +337,10 @@ class SkillEmbedding(OffPolicyAlgorithm):
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
     ) -> None:
         check_transition(new_obs, reward, dones, infos)
+        if self._vec_normalize_env is not None:
+            # Replay keeps what the environments gave; normalised and clipped, an infinite number looks finite.
+            original_obs: Any = self._vec_normalize_env.get_original_obs()
+            check_transition(original_obs, self._vec_normalize_env.get_original_reward(), dones, [{}] * len(dones))
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episode_start = np.asarray(dones, bool)
 
@@ -271,21 +355,37 @@ class SkillEmbedding(OffPolicyAlgorithm):
         self._versatility.fill_(config.versatility(1.0 - self._current_progress_remaining))
         if config.normalize_observations and self._n_updates == 0:
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
-        gradients = self._compiled.get("gradients", self.gradients)
-        for _ in range(gradient_steps):
-            batch = self._sample(batch_size)
-            loss, terms, found = gradients(batch, objective.draw(policy, batch, self._generator))
-            for parameter, gradient in zip(policy.trained_parameters, found, strict=True):
-                parameter.grad = gradient
-            terms["train/grad_norm"] = clip_gradients(policy, loss, terms, config.max_grad_norm)
-            policy.optimizer.step()
-            self._n_updates += 1
-            if self._n_updates % config.target_period == 0:
-                policy.critics_target.load_state_dict(policy.critics.state_dict())
+        check_learning_rate(policy.optimizer)
+        before = {name: value.clone() for name, value in policy.state_dict().items()}
+        terms: dict[str, Tensor] = {}
+        try:
+            for _ in range(gradient_steps):
+                batch = self._sample(batch_size)
+                terms = self._update(batch)
+            # Bad numbers from the last update have shown in no loss and no gradient yet.
+            check_parameters(policy)
+        except TrainingDiverged:
+            policy.load_state_dict(before)
+            raise
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        if gradient_steps:  # the last update's terms: averaging all of them costs more than it tells
-            for name, value in terms.items():
-                self.logger.record(name, (masked_mean(value, batch.mask) if value.ndim else value).item())
+        # These are the last update's: averaging over all of them costs more than it tells.
+        for name, value in terms.items():
+            self.logger.record(name, (masked_mean(value, batch.mask) if value.ndim else value).item())
+
+    def _update(self, batch: TrajectoryBatch) -> dict[str, Tensor]:
+        """Make one update; returns what is logged of it: scalars, or (B, L) for the mean over the batch's steps."""
+        policy, config = self.policy, self.config
+        gradients = self._compiled.get("gradients", self.gradients)
+        terms: dict[str, Tensor]
+        loss, terms, found = gradients(batch, objective.draw(policy, batch, self._generator))
+        for parameter, gradient in zip(policy.trained_parameters, found, strict=True):
+            parameter.grad = gradient
+        terms["train/grad_norm"] = clip_gradients(policy, loss, terms, config.max_grad_norm)
+        policy.optimizer.step()
+        self._n_updates += 1
+        if self._n_updates % config.target_period == 0:
+            policy.critics_target.load_state_dict(policy.critics.state_dict())
+        return terms
 
     def _sample(self, batch_size: int) -> TrajectoryBatch:
         """Windows from replay."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from skill_agent import config
+
+if TYPE_CHECKING:
+    from skill_agent.experiments.reproduce import Progress
 
 
 @dataclass(frozen=True)
@@ -95,16 +100,23 @@ class Train:
     settings: Settings = Settings()  # noqa: RUF009  (it is frozen)
 
 
+def _figures() -> Any:
+    """The figures that there are, looked up when the command line is read."""
+    from skill_agent.experiments import FIGURES
+
+    return Literal[tuple(FIGURES)]
+
+
 @dataclass(frozen=True)
 class Reproduce:
     """Train what a figure needs and has no record of yet, then draw the figure."""
 
-    figure: tyro.conf.Positional[Literal["fig2", "fig3", "pretrain", "fig4", "fig5", "fig6"]]
+    figure: Annotated[tyro.conf.Positional[str], tyro.conf.arg(constructor_factory=_figures)]
     """The paper's figure, or pre-training of the arm's skills and their transfer (section 7.2)."""
     variants: tuple[str, ...] = ()
     """Which of its runs; by default all."""
     seeds: int | None = None
-    """Seeds 0 to this less 1; by default as many as the figure has: 10 of the point mass, 3 of the arm, 5 of fig4."""
+    """The number of seeds, which are 0, 1 and so on; by default each figure has its own number."""
     jobs: int = 2
     """Trainings at a time, one thread of torch each."""
     records: Path = Path("records")
@@ -165,10 +177,10 @@ def _check_env_id(env_id: str) -> None:
 
 def demo(args: Demo) -> None:
     """Train, draw, film and say where everything is."""
-    from skill_agent.experiments import figures, folder, tables
+    from skill_agent.experiments import EXPERIMENTS, figures, folder
     from skill_agent.files import read_json
 
-    run = tables.FIGURES["fig2"]["with"]
+    run = EXPERIMENTS["fig2"]["with"]
     if args.timesteps is not None:
         run = replace(run, total_timesteps=args.timesteps)
     folder.start(run, args.seed, args.out, force=args.force)
@@ -202,27 +214,54 @@ def train(args: Train) -> None:
 
 def reproduce(args: Reproduce) -> None:
     """Train what is missing, with progress and time left, then draw."""
-    from tqdm import tqdm
+    from contextlib import closing
 
-    from skill_agent.experiments import report, tables
+    from skill_agent.experiments import FIGURES, registry, report
     from skill_agent.experiments import reproduce as runner
 
-    seeds = tables.SEEDS[args.figure] if args.seeds is None else args.seeds
-    figure, variants = args.figure, args.variants
-    if figure == "fig6":  # frames of the policies that figure 5 leaves
-        figure, variants = "fig5", variants or tuple(tables.FAMILIES)
-    bar: tqdm[None] | None = None
-    for name, done, total in runner.reproduce(figure, seeds, args.jobs, args.records, variants):
-        bar = bar or tqdm(total=total, desc=args.figure, unit="run")
-        bar.set_postfix_str(name)
-        bar.update(done - bar.n)
-    print(f"records in {args.records / figure}")
+    if args.figure not in FIGURES:
+        raise ValueError(f"figure={args.figure!r} is not valid; choose from {list(FIGURES)}")
+    entry = FIGURES[args.figure]
+    seeds = entry.seeds if args.seeds is None else args.seeds
+    # A terminated process ends its trainings and says how to go on, as an interrupted one does.
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with closing(runner.reproduce(args.figure, seeds, args.jobs, args.records, args.variants)) as runs:
+            _show(args.figure, runs)
+    except KeyboardInterrupt:
+        command = shlex.join(["skill-embed", *sys.argv[1:]])
+        sys.exit(f"skill-embed: interrupted; what is finished is kept. Go on with: {command}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    print(f"records in {args.records / (entry.records or args.figure)}")
     drawn = list(report.draw(args.records, args.figures, [args.figure]))
-    print(
-        f"figure in {drawn[0]}"
-        if drawn
-        else f"not drawn: there are no records of {report.missing(args.records, figure)}"
-    )
+    if drawn:
+        print(f"figure in {drawn[0]}")
+    else:
+        absent = entry.missing(registry.records_of(args.figure, args.records)) or list(entry.runs)
+        print(f"not drawn: there are no records of {absent}")
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _show(figure: str, runs: Iterable[Progress]) -> None:
+    """A bar of the steps of all runs, with the time left."""
+    from tqdm import tqdm
+
+    bar: tqdm[None] | None = None
+    try:
+        for progress in runs:
+            if bar is None:  # there is something to do
+                bar = tqdm(total=progress.steps, desc=figure, unit="step", unit_scale=True)
+            bar.set_postfix_str(f"{progress.done} of {progress.runs} runs", refresh=False)
+            bar.update(progress.steps_done - bar.n)
+            if progress.finished:
+                bar.write(f"finished: {progress.finished}", file=sys.stderr)
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def video(args: Record) -> None:
@@ -236,7 +275,7 @@ def video(args: Record) -> None:
     loaders: dict[str, Callable[[str], Any]] = {
         "skills": load_skills,
         "policy": load_policy,
-        "model": lambda path: SkillEmbedding.load(path, device="cpu").policy,
+        "model": lambda path: SkillEmbedding.load(path, device="cpu", trust=True).policy,
     }
     _check_env_id(args.env_id)
     given = [name for name in loaders if getattr(args, name)]

@@ -19,7 +19,10 @@ _NAMED = 5  # tensors named in a message
 
 
 class TrainingDiverged(RuntimeError):
-    """A number was not finite; the message names the tensor. Parameters and replay are still good."""
+    """A number was not finite; the message names the tensor.
+
+    Replay is still good. Parameters are those from before the last round of updates, and good as well.
+    """
 
 
 def check_observation(name: str, observation: Observation) -> None:
@@ -66,6 +69,17 @@ def check_parameters(module: nn.Module) -> None:
         TrainingDiverged: one is not finite.
     """
     _stop(name for name, value in module.state_dict().items() if not _finite(value))
+
+
+def check_learning_rate(optimizer: torch.optim.Optimizer) -> None:
+    """Check the learning rates that an optimiser is about to use.
+
+    Raises:
+        TrainingDiverged: one is not finite.
+    """
+    for group in optimizer.param_groups:
+        if not math.isfinite(group["lr"]):
+            raise TrainingDiverged(f"training stopped: the learning rate is {group['lr']}; choose a finite one")
 
 
 def clip_gradients(policy: SkillPolicy, loss: Tensor, terms: Mapping[str, Tensor], max_norm: float) -> Tensor:

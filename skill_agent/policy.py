@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from skill_agent.config import SkillConfig
 from skill_agent.densities import gaussian_draw
 from skill_agent.distributions import Embedding, TaskId, bounded, make_distributions
 from skill_agent.perceptrons import Perceptrons
+from skill_agent.trust import warn_of_pickles
 
 NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
 
@@ -329,6 +330,12 @@ class SkillPolicy(BasePolicy):
         code = self.embedding_distribution.code(self.draw_latent(task, None, deterministic))
         action, _ = self.act(flat, code, self.action_noise(len(flat), None, deterministic))
         return action
+
+    @classmethod
+    def load(cls, path: str, device: torch.device | str = "auto", *, trust: bool = False) -> Self:
+        """As in SB3; the file holds pickles."""
+        warn_of_pickles(path, trust, "a file of export_skills, by load_skills")
+        return super().load(path, device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {

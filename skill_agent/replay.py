@@ -1,4 +1,4 @@
-"""Trajectory replay: whole streams of steps, sampled as windows that never cross a skill."""
+"""Trajectory replay: whole streams of steps, sampled as windows that never cross a draw of z."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from skill_envs import checks, saved
 
 _ROWS = (
     *("observations", "next_observations", "actions", "rewards", "dones", "timeouts"),
-    *("log_prob", "latent", "latent_log_prob", "task", "age", "skill"),
+    *("log_prob", "latent", "latent_log_prob", "task", "age", "stretch"),
 )
+_OLD_NAMES = {"skill": "stretch", "_last_skill": "_last_stretch"}  # of 0.1.0, whose checkpoints and pickles are read
 
 
 class BehaviourStep(NamedTuple):
@@ -83,8 +84,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self.latent_log_prob = np.zeros(shape, np.float32)
         self.task = np.zeros(shape, np.int64)
         self.age = np.zeros(shape, np.int64)
-        self.skill = np.full(shape, -2, np.int64)  # id of the stretch of constant z; -2: empty
-        self._last_skill = np.full(n_envs, -1, np.int64)  # of a stretch that began before the buffer
+        self.stretch = np.full(shape, -2, np.int64)  # id of the stretch of constant z; -2: empty
+        self._last_stretch = np.full(n_envs, -1, np.int64)  # of a stretch that began before the buffer
 
     def add(  # type: ignore[override]
         self,
@@ -97,18 +98,26 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     ) -> None:
         """Append one step of every environment; ``next_obs`` is the true successor, also at ends."""
         pos = self.pos
-        self._last_skill += action.age == 0
+        self._last_stretch += action.age == 0
         for array, value in (
             (self.log_prob, action.log_prob),
             (self.latent, action.latent),
             (self.latent_log_prob, action.latent_log_prob),
             (self.task, action.task),
             (self.age, action.age),
-            (self.skill, self._last_skill),
+            (self.stretch, self._last_stretch),
         ):
             array[pos] = value
         obs, next_obs = (_features(o).reshape(self.n_envs, -1) for o in (obs, next_obs))
         super().add(obs, next_obs, action.action, reward, done, infos)
+
+    def extend(
+        self, obs: Any, next_obs: Any, action: BehaviourStep, reward: Any, done: Any, infos: list[list[dict[str, Any]]]
+    ) -> None:
+        """Append several steps of every environment; the arguments are those of `add`, stacked along a first axis."""
+        for i in range(len(reward)):
+            step = BehaviourStep(*(values[i] for values in action))
+            self.add(_step(obs, i), _step(next_obs, i), step, reward[i], done[i], infos[i])
 
     def stored_observations(self, env: VecNormalize | None = None) -> NDArray[np.float32]:
         """All observations in replay, (n, S), normalised by ``env``."""
@@ -117,16 +126,21 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     def state(self) -> dict[str, Any]:
         """Everything stored: counters, and views of the filled part of every array."""
         rows = {name: getattr(self, name)[: self.size()] for name in _ROWS}
-        return {"pos": self.pos, "full": self.full, "last_skill": self._last_skill, "rows": rows}
+        return {"pos": self.pos, "full": self.full, "last_stretch": self._last_stretch, "rows": rows}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Hold what `state` returned, from a buffer of the same sizes; see `check_state`."""
+        state = _by_todays_names(state)
         self.pos, self.full = state["pos"], state["full"]
-        self._last_skill[:] = state["last_skill"]
+        self._last_stretch[:] = state["last_stretch"]
         for name, rows in state["rows"].items():
             array = getattr(self, name)
             array[: len(rows)] = rows
-            array[len(rows) :] = -2 if name == "skill" else 0  # nothing is left of what was here before
+            array[len(rows) :] = -2 if name == "stretch" else 0  # nothing is left of what was here before
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a pickled buffer, one of 0.1.0 as well."""
+        self.__dict__.update({_OLD_NAMES.get(name, name): value for name, value in state.items()})
 
     def check_state(self, state: dict[str, Any], n_tasks: int) -> None:
         """Check that a state is of a buffer of the same sizes.
@@ -138,16 +152,17 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         Raises:
             ValueError: an entry is not; the message names it.
         """
-        saved.entries(state, ("pos", "full", "last_skill", "rows"))
+        state = _by_todays_names(state)
+        saved.entries(state, ("pos", "full", "last_stretch", "rows"))
         pos = checks.integer("pos", state["pos"], 0, self.buffer_size - 1)
         size = self.buffer_size if checks.boolean("full", state["full"]) else pos
-        saved.array("last_skill", state["last_skill"], (self.n_envs,), np.int64, -1, saved.MOST)
+        saved.array("last_stretch", state["last_stretch"], (self.n_envs,), np.int64, -1, saved.MOST)
         limits: dict[str, tuple[float, float]] = {
             "dones": (0, 1),
             "timeouts": (0, 1),
             "task": (0, n_tasks - 1),
             "age": (0, saved.MOST),
-            "skill": (-1, saved.MOST),
+            "stretch": (-1, saved.MOST),
         }
         with saved.within("rows"):
             saved.entries(state["rows"], _ROWS)
@@ -178,7 +193,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         start = self._window_starts(rng.integers(size, size=batch_size), columns, window, rng)
 
         offsets = np.arange(1 - segment, window)  # of the steps before the window and in it
-        inside = self._same_skill(start, columns, offsets)  # (B, H - 1 + L)
+        inside = self._same_stretch(start, columns, offsets)  # (B, H - 1 + L)
         available = inside[:, : segment - 1].sum(axis=1)  # (B,)
         length = np.logical_and.accumulate(inside[:, segment - 1 :], axis=1).sum(axis=1)  # (B,), at least 1
         nearest = np.clip(offsets, -available[:, None], length[:, None] - 1)
@@ -213,18 +228,18 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     def _window_starts(
         self, row: NDArray[np.int64], column: NDArray[np.int64], window: int, rng: np.random.Generator
     ) -> NDArray[np.int64]:
-        """Shift a drawn step to a random place in its window, as far as its skill reaches back."""
+        """Shift a drawn step to a random place in its window, as far as its stretch of constant z reaches back."""
         shift = np.minimum(rng.integers(window, size=len(row)), self.age[row, column])
-        start: NDArray[np.int64] = row - shift * self._same_skill(row, column, -shift[:, None])[:, 0]
+        start: NDArray[np.int64] = row - shift * self._same_stretch(row, column, -shift[:, None])[:, 0]
         return start
 
-    def _same_skill(
+    def _same_stretch(
         self, row: NDArray[np.int64], column: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
         """Whether the steps at ``offsets``, (B, n) or (n,), from steps (B,) are in the same stretch of constant z."""
         other = self._index(row[:, None] + offsets, column[:, None])
         here = self._index(row, column)[:, None]
-        same: NDArray[np.bool_] = (_rows(self.skill, other) == _rows(self.skill, here)) & (
+        same: NDArray[np.bool_] = (_rows(self.stretch, other) == _rows(self.stretch, here)) & (
             _rows(self.age, other) == _rows(self.age, here) + offsets
         )
         return same
@@ -245,9 +260,27 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         return np.asarray(_features(normal), np.float32).reshape(observation.shape)
 
 
+def _by_todays_names(state: Any) -> Any:
+    """A state with the names of this version, whichever version it is of."""
+    if not isinstance(state, dict):
+        return state
+    renamed = dict(state)
+    for old, new in (("skill", "stretch"), ("last_skill", "last_stretch")):
+        if old in renamed and new not in renamed:
+            renamed[new] = renamed.pop(old)
+    if "rows" in renamed:
+        renamed["rows"] = _by_todays_names(renamed["rows"])
+    return renamed
+
+
 def _rows(array: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
     """Entries of an array (rows, n_envs, ...) at places among all steps."""
     return array.reshape(-1, *array.shape[2:]).take(index, axis=0)
+
+
+def _step(obs: Any, i: int) -> Any:
+    """Step ``i`` of stacked observations."""
+    return {key: values[i] for key, values in obs.items()} if isinstance(obs, dict) else obs[i]
 
 
 def _features(obs: Any) -> Any:

@@ -6,36 +6,36 @@ and of all arrays. Print the JSON with ``safetensors.safe_open(path, "np").metad
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.numpy
+import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from stable_baselines3.common.utils import get_device
 from torch import nn
 
 import skill_envs
-from skill_agent.config import SkillConfig
+from skill_agent import tensorfile
 from skill_agent.divergence import check_parameters
 from skill_agent.files import write_whole
-from skill_agent.policy import SkillPolicy
+from skill_agent.formats import FORMAT, check_format, config_of
+from skill_agent.policy import NET_ARCH, SkillPolicy
+from skill_agent.tensorfile import Arrays, SkillsFileError
 from skill_agent.transfer import TransferredPolicy
+from skill_envs import checks
 
-FORMAT = 1
 SUFFIX = ".safetensors"
 TRAINED = Path(__file__).resolve().parent / "trained"
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.SiLU, nn.GELU, nn.Sigmoid)
 }
+# The largest networks that a file may describe: sizes are checked before anything is made of them.
+MAX_WIDTH, MAX_LAYERS, MAX_TASKS, MAX_DIM, MAX_SEGMENT, MAX_HOLD = 4096, 16, 4096, 1024, 1024, 10_000
 _ACTING = ("state_", "embedding.", "actor.", "inference.")
 _PARTS = ("skills", "mapping")  # of a transferred policy
-_WRONG = (KeyError, TypeError, AttributeError, ValueError, RuntimeError)  # what a wrong description can lead to
 _BOUNDS = ("observation_low", "observation_high", "action_low", "action_high")
 
 
@@ -61,9 +61,11 @@ def export_skills(policy: SkillPolicy, path: Path | str, *, critics: bool = Fals
 
 def export_policy(policy: TransferredPolicy, path: Path | str, *, force: bool = False) -> Path:
     """Write skills and the mapping learned on top of them to one file, for `load_policy`; as `export_skills`."""
-    parts = {name: _describe(getattr(policy, name), critics=False) for name in _PARTS}
-    description = {"hold": policy.hold, **{name: described for name, (described, _) in parts.items()}}
-    arrays = {f"{name}/{key}": array for name, (_, found) in parts.items() for key, array in found.items()}
+    description: dict[str, Any] = {"hold": policy.hold}
+    arrays: Arrays = {}
+    for name in _PARTS:
+        description[name], found = _describe(getattr(policy, name), critics=False)
+        arrays |= {f"{name}/{key}": array for key, array in found.items()}
     return _write(Path(path), description, arrays, force)
 
 
@@ -74,40 +76,61 @@ def load_skills(path: Path | str, device: torch.device | str = "cpu") -> SkillPo
 
     Args:
         path: the file, or the name of skills that come with the package; see `shipped`.
-        device: where the networks go.
+        device: where the networks go; "auto" as in SB3.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a file of skills, or is damaged, or of a newer format; the message says what is wrong.
+        SkillsFileError: it is not a file of skills, or is damaged, of a newer format, or beyond the limits; the message
+            says what is wrong.
+        ValueError: no such device.
     """
+    target = _device(device)
     path = _find(path, "skills")
-    description, arrays = _read(path)
+    description, arrays = tensorfile.read(path)
     try:
-        return _revive(description, arrays).to(device)
-    except _WRONG as error:
-        raise ValueError(f"{path} does not describe its skills rightly: {error!r}") from error
+        check_format(description.get("format"))
+        policy = _revive(description, arrays)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise SkillsFileError(f"{path} does not describe its skills rightly: {error!r}") from error
+    return policy.to(target)
 
 
 def load_policy(path: Path | str, device: torch.device | str = "cpu") -> TransferredPolicy:
     """The transferred policy of a file written by `export_policy`; arguments and errors as of `load_skills`."""
+    target = _device(device)
     path = _find(path, "policy")
-    description, arrays = _read(path)
+    description, arrays = tensorfile.read(path)
     try:
-        skills, mapping = (
-            _revive(
-                description[name],
-                {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")},
-            ).to(device)
-            for name in _PARTS
-        )
-        return TransferredPolicy(skills, mapping, int(description["hold"]))
-    except _WRONG as error:
-        raise ValueError(f"{path} does not describe a transferred policy rightly: {error!r}") from error
+        check_format(description.get("format"))
+        parts = []
+        for name in _PARTS:
+            start = f"{name}/"
+            found = {key.removeprefix(start): arrays.pop(key) for key in list(arrays) if key.startswith(start)}
+            parts.append(_revive(description[name], found))
+        if arrays:
+            raise ValueError(f"arrays {sorted(arrays)} are unknown")
+        skills, mapping = parts
+        hold = checks.integer("hold", description["hold"], 1, MAX_HOLD)
+        _check_fit(skills, mapping)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise SkillsFileError(f"{path} does not describe a transferred policy rightly: {error!r}") from error
+    return TransferredPolicy(skills.to(target), mapping.to(target), hold)
 
 
 def shipped(kind: str) -> list[str]:
     """Names of the "skills" or the transferred policies ("policy") that come with the package."""
     return sorted(path.name.removesuffix(f"-{kind}{SUFFIX}") for path in TRAINED.glob(f"*-{kind}{SUFFIX}"))
+
+
+def _device(device: torch.device | str) -> torch.device:
+    """The device of a name, if this machine has it."""
+    try:
+        found = get_device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise ValueError(f"device={device!r} is not valid here ({reason}); choose 'cpu' or 'auto'") from error
+    return found
 
 
 def _find(path: Path | str, kind: str) -> Path:
@@ -119,7 +142,7 @@ def _find(path: Path | str, kind: str) -> Path:
     return Path(path)
 
 
-def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], Arrays]:
     """What the networks are, and their arrays."""
     check_parameters(policy)
     activation = policy.activation_fn.__name__
@@ -140,78 +163,93 @@ def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], dict[
     return description, {name: array.copy(order="C") for name, array in arrays.items()}
 
 
-def _write(path: Path, description: dict[str, Any], arrays: dict[str, NDArray[Any]], force: bool) -> Path:
+def _write(path: Path, description: dict[str, Any], arrays: Arrays, force: bool) -> Path:
     path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; choose another path, or force=True to replace it")
     versions = {"skill-embed": skill_envs.__version__, "torch": torch.__version__}
-    text = json.dumps({"format": FORMAT, "versions": versions, **description})
-    metadata = {"skill_embed": text, "sha256": _digest(text, arrays)}
-    write_whole(path, safetensors.numpy.save(arrays, metadata))
+    write_whole(path, tensorfile.pack({"format": FORMAT, "versions": versions, **description}, arrays))
     return path
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The verified content of a file."""
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-    if set(metadata) != {"skill_embed", "sha256"}:
-        raise ValueError(f"{path} has no skills: its metadata are {sorted(metadata)}, not ['sha256', 'skill_embed']")
-    text = metadata["skill_embed"]
-    if (digest := _digest(text, arrays)) != metadata["sha256"]:
-        raise ValueError(f"{path} is damaged: its SHA-256 is {digest}, its header says {metadata['sha256']}")
-    try:
-        description: dict[str, Any] = json.loads(text)
-        if description["format"] != FORMAT:
-            raise ValueError(f"format={description['format']!r} is not valid; this version reads {FORMAT}")
-    except _WRONG as error:
-        raise ValueError(f"{path} does not describe its skills rightly: {error!r}") from error
-    return description, arrays
+# From a description that a stranger may have written ----------------------------------------------
 
 
-def _revive(description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> SkillPolicy:
-    """The networks that `_describe` described."""
-    policy = _build(description, [arrays.pop(name) for name in _BOUNDS])
-    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    missing, unexpected = policy.load_state_dict(state, strict=False, assign=True)
-    missing = [name for name in missing if description["critics"] or name.startswith(_ACTING)]
-    if missing or unexpected:
-        raise ValueError(f"arrays {missing} are missing, {unexpected} unknown")
+def _revive(description: dict[str, Any], arrays: Arrays) -> SkillPolicy:
+    """The networks that `_describe` described.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError: what the description says can't be, or does not fit the arrays.
+    """
+    critics = checks.boolean("critics", description["critics"])
+    policy = _build(description, _spaces(description, [arrays.pop(name) for name in _BOUNDS]))
+    expected = {n: v.shape for n, v in policy.state_dict().items() if critics or n.startswith(_ACTING)}
+    if arrays.keys() != expected.keys():
+        missing, unknown = sorted(expected.keys() - arrays.keys()), sorted(arrays.keys() - expected.keys())
+        raise ValueError(f"arrays {missing} are missing, {unknown} unknown")
+    for name, array in arrays.items():
+        if array.shape != tuple(expected[name]) or array.dtype != np.float32:
+            raise ValueError(
+                f"{name} is {array.shape} {array.dtype}; the networks need {tuple(expected[name])} float32"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} has entries that are not finite")
+    policy.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False, assign=True)
     del policy.optimizer
-    if not description["critics"]:
+    if not critics:
         del policy.critics, policy.critics_target
     policy.set_training_mode(False)
     return policy
 
 
-def _build(description: dict[str, Any], bounds: list[NDArray[Any]]) -> SkillPolicy:
-    name = description["activation"]
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation={name!r} is not valid; choose from {list(ACTIVATIONS)}")
-    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in description["config"].items()}
-    box, action = (spaces.Box(low, high, dtype=low.dtype.type) for low, high in (bounds[:2], bounds[2:]))
-    space: spaces.Space[Any] = box
-    if description["task_in_observation"]:
-        space = spaces.Dict(observation=box, task=spaces.Discrete(description["n_tasks"]))
-    with torch.device("meta"):  # shapes alone: the file's arrays take the place of these, and must have these shapes
-        return SkillPolicy(
-            space,
-            action,
-            lambda _: 0.0,
-            config=SkillConfig(**settings),
-            net_arch=description["net_arch"],
-            activation_fn=ACTIVATIONS[name],
-        )
+def _spaces(description: dict[str, Any], bounds: list[NDArray[Any]]) -> tuple[spaces.Space[Any], spaces.Box]:
+    """The observation and action space of a description and its arrays of bounds."""
+    boxes: list[Any] = []
+    ends: tuple[tuple[str, NDArray[Any], NDArray[Any]], ...]
+    ends = (("observation", bounds[0], bounds[1]), ("action", bounds[2], bounds[3]))
+    for name, low, high in ends:
+        if low.shape != high.shape or low.dtype != high.dtype or not low.size:
+            raise ValueError(f"the bounds of the {name} are {low.shape} {low.dtype} and {high.shape} {high.dtype}")
+        if not (low <= high).all():  # which NaN isn't
+            raise ValueError(f"the lower bounds of the {name} are not below the upper ones")
+        boxes.append(spaces.Box(low, high, dtype=low.dtype.type))
+    box, action = boxes
+    if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
+        raise ValueError("the bounds of the action are not finite")
+    n_tasks = checks.integer("n_tasks", description["n_tasks"], 1, MAX_TASKS)
+    if checks.boolean("task_in_observation", description["task_in_observation"]):
+        return spaces.Dict(observation=box, task=spaces.Discrete(n_tasks)), action
+    if n_tasks != 1:
+        raise ValueError(f"n_tasks={n_tasks} is not valid without a task in the observation; choose 1")
+    return box, action
 
 
-def _digest(text: str, arrays: dict[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def _build(description: dict[str, Any], of: tuple[spaces.Space[Any], spaces.Box]) -> SkillPolicy:
+    """Networks without numbers: their shapes alone, which those of the file must have."""
+    kept = description["config"]
+    if not isinstance(kept, dict):
+        raise ValueError(f"config={kept!r} is not valid; it holds the settings by name")
+    config = config_of(kept)
+    sizes = (("embedding_dim", MAX_DIM), ("segment", MAX_SEGMENT), ("n_critics", MAX_LAYERS))
+    for name, most in sizes:
+        checks.integer(name, getattr(config, name), 1, most)
+    arch = description["net_arch"]
+    if not isinstance(arch, dict) or arch.keys() != NET_ARCH.keys():
+        raise ValueError(f"net_arch={arch!r} is not valid; its keys are {list(NET_ARCH)}")
+    for name, widths in arch.items():
+        if not isinstance(widths, list) or len(widths) > MAX_LAYERS:
+            raise ValueError(f"net_arch of {name} is not valid; choose at most {MAX_LAYERS} layers")
+        for width in widths:
+            checks.integer(f"a width in net_arch of {name}", width, 1, MAX_WIDTH)
+    activation = description["activation"]
+    checks.one_of("activation", activation, list(ACTIVATIONS))
+    with torch.device("meta"):
+        return SkillPolicy(*of, lambda _: 0.0, config=config, net_arch=arch, activation_fn=ACTIVATIONS[activation])
+
+
+def _check_fit(skills: SkillPolicy, mapping: SkillPolicy) -> None:
+    """A mapping must see what the skills see, and give their z."""
+    if mapping.box.shape != skills.box.shape:
+        raise ValueError(f"the mapping sees {mapping.box.shape}, the skills {skills.box.shape}")
+    if mapping.action_space.shape != (skills.embedding_distribution.dim,):
+        raise ValueError(f"the mapping gives {mapping.action_space.shape}, z is ({skills.embedding_distribution.dim},)")

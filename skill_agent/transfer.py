@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv
 
 from skill_agent.policy import SkillPolicy
+from skill_agent.vec import CopiedWrapper
 
 _DRAWS = 4096  # of every task's z, from which the box of z is measured
 
@@ -32,7 +33,7 @@ def skill_space(skills: SkillPolicy, width: float = 2.0) -> spaces.Box:
     return spaces.Box(low.numpy(force=True), high.numpy(force=True), dtype=np.float32)
 
 
-class SkillSpaceVecEnv(VecEnvWrapper):
+class SkillSpaceVecEnv(CopiedWrapper):
     """A vector environment whose action is z, held for some steps while the frozen skills act.
 
     Any algorithm of SB3 can learn on it: ``SAC("MlpPolicy", SkillSpaceVecEnv(env, skills))``. A step's reward
@@ -62,7 +63,20 @@ class SkillSpaceVecEnv(VecEnvWrapper):
                 raise ValueError(f"the environment's {name} have shape {space.shape}; the skills need {valid.shape}")
         super().__init__(venv, action_space=skill_space(skills))
         self.skills, self.hold = skills, hold
+        # SB3's video recorder takes a frame after each step of this environment, which is ``hold`` control steps.
+        self._metadata: dict[str, Any] = dict(venv.unwrapped.metadata)
+        if "render_fps" in self._metadata:
+            self._metadata["render_fps"] = max(1, round(self._metadata["render_fps"] / hold))
         self._generator = torch.Generator(skills.device).manual_seed(seed)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """That of the wrapped environment, with the frames per second of held steps."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value: dict[str, Any]) -> None:
+        """Nothing: SB3's video recorder sets the innermost environment's, whose rate is another."""
 
     def reset(self) -> Any:
         """Reset every environment."""

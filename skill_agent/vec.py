@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,9 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
-from skill_envs import SkillVectorEnv
+from skill_envs import ENVIRONMENTS, SkillVectorEnv, checks
 
 
 class SkillVecEnv(VecEnv):
@@ -26,8 +27,8 @@ class SkillVecEnv(VecEnv):
         if env.metadata["autoreset_mode"] is not AutoresetMode.SAME_STEP:
             raise ValueError(f"autoreset_mode={env.metadata['autoreset_mode']} is not valid; choose SAME_STEP")
         self.env = env
-        self.render_mode = env.render_mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.metadata = dict(env.metadata)  # with frames per second, which SB3's video recorder reads
 
     def reset(self) -> Any:
         """Reset every environment with the seeds and options set before.
@@ -83,13 +84,31 @@ class SkillVecEnv(VecEnv):
         return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of the batched environment, for all of its copies at once."""
+        """Set an attribute of the batched environment, for all of its copies at once.
+
+        Raises:
+            ValueError: the value is not valid, or ``indices`` are not those of all copies.
+        """
+        self._require_all(f"set_attr({attr_name!r})", indices)
         setattr(self.env, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the batched environment once; the result is repeated per index."""
+        """Call a method of the batched environment once; the result is repeated for every copy.
+
+        Raises:
+            ValueError: ``indices`` are not those of all copies.
+        """
+        self._require_all(f"env_method({method_name!r})", indices)
         result = getattr(self.env, method_name)(*args, **kwargs)
-        return [result for _ in self._get_indices(indices)]
+        return [result for _ in range(self.num_envs)]
+
+    def _require_all(self, what: str, indices: Any) -> None:
+        """The copies are one batch: what one of them can't have alone is refused, and not given to all."""
+        if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
+            raise ValueError(
+                f"{what} with indices={indices!r} is not valid: the {self.num_envs} environments are one batch, and "
+                "have everything in common; leave out indices, or make an environment for each"
+            )
 
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None
@@ -103,6 +122,27 @@ class SkillVecEnv(VecEnv):
         return [None] * self.num_envs if frames is None else frames
 
 
+class CopiedWrapper(VecEnvWrapper):
+    """A wrapper of SB3 that can be pickled and deep-copied: SB3's hold a view of their class, which can't."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but that view."""
+        return {name: value for name, value in self.__dict__.items() if name != "class_attributes"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a copy."""
+        self.__dict__.update(state, class_attributes=dict(inspect.getmembers(type(self))))
+
+
+class SkillVecMonitor(CopiedWrapper, VecMonitor):
+    """SB3's monitor, with the metadata of what it wraps."""
+
+    def __init__(self, venv: VecEnv) -> None:
+        """Wrap ``venv``."""
+        super().__init__(venv)
+        self.metadata = venv.metadata
+
+
 def make_skill_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **kwargs: Any) -> VecMonitor:
     """Make ``n_envs`` batched copies of an environment of the suite, monitored, for SB3.
 
@@ -113,12 +153,12 @@ def make_skill_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **
         **kwargs: arguments of `SkillVectorEnv`.
 
     Raises:
-        ValueError: the id is not one of the suite's.
+        ValueError: the id is not one of the suite's, or a number or argument is not valid.
     """
-    from skill_envs import ENVIRONMENTS
-
-    if env_id not in ENVIRONMENTS:
-        raise ValueError(f"env_id={env_id!r} is not valid; choose from {list(ENVIRONMENTS)}")
+    checks.one_of("env_id", env_id, list(ENVIRONMENTS))
+    checks.integer("n_envs", n_envs, least=1)
+    if seed is not None:
+        checks.integer("seed", seed, least=0)
     env = SkillVecEnv(gymnasium.make_vec(env_id, num_envs=n_envs, **kwargs).unwrapped)  # type: ignore[arg-type]
     env.seed(seed)
-    return VecMonitor(env)
+    return SkillVecMonitor(env)

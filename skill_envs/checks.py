@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skill_envs.arrays import Float, Int
+from skill_envs.arrays import Bool, Float, Int
 
 
 def one_of(name: str, value: object, valid: Sequence[object]) -> None:
@@ -78,6 +78,34 @@ def no_unknown(unknown: dict[str, Any], valid: Sequence[str]) -> None:
     """Raise a TypeError if there are ``unknown`` keyword arguments."""
     if unknown:
         raise TypeError(f"unknown keyword arguments {sorted(unknown)}; valid ones are {list(valid)}")
+
+
+def seeds(seed: Any, num_envs: int) -> list[int | None]:
+    """A seed for every environment, of one integer, of num_envs integers or None, or of None; else a ValueError."""
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, Integral) and not isinstance(seed, bool | np.bool_):
+        first = integer("seed", seed, least=0)
+        return [first + i for i in range(num_envs)]
+    if not isinstance(seed, Sequence | np.ndarray) or isinstance(seed, str | bytes) or len(seed) != num_envs:
+        raise ValueError(f"seed={seed!r} is not valid; choose an integer of at least 0, or {num_envs} of them")
+    return [None if value is None else integer(f"seed[{i}]", value, least=0) for i, value in enumerate(seed)]
+
+
+def reset_mask(mask: Any, num_envs: int) -> Bool:
+    """A mask that resets some of num_envs environments; else the kind of error that Gymnasium's own environments raise.
+
+    Raises:
+        TypeError: it is no array of bool.
+        ValueError: it has another shape, or nothing in it is True.
+    """
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        raise TypeError(f"options['reset_mask']={mask!r} is not valid; choose an array of ({num_envs},) bool")
+    if mask.shape != (num_envs,):
+        raise ValueError(f"options['reset_mask'] of shape {mask.shape} is not valid; the shape is ({num_envs},)")
+    if not mask.any():
+        raise ValueError(f"options['reset_mask']={mask!r} is not valid; at least one entry must be True")
+    return mask
 
 
 def task_indices(task: Any, num_tasks: int, num_envs: int) -> Int:

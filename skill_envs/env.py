@@ -22,11 +22,18 @@ from skill_envs.task import Channel, Task
 from skill_envs.tasks import TASKS
 
 REWARD_TYPES = ("paper", "sparse", "shaped")
-AUTORESET_MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+AUTORESET_MODES = tuple(AutoresetMode)
 
-# What changes in an environment outside its physics and generators, and what Gymnasium sets after its construction.
+# What changes in an environment outside its physics and generators.
 _ARRAYS = ("task", "_fixed_task", "_elapsed", "_start_qpos", "_start_qvel")
-_KEPT = ("_np_random_seed", "spec", "closed")
+# What a copy builds anew, or takes from the arguments and the state. It keeps everything else, whoever has set it.
+_MADE_ANEW = frozenset(
+    {
+        *_ARRAYS,
+        *("_arguments", "physics", "tasks", "num_envs", "_renderer", "_generators"),
+        *("_low", "_high", "_goals", "_centres", "_radius", "_heights", "_margin", "_light_shaping"),
+    }
+)
 
 Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
 
@@ -45,6 +52,10 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
 
     Environment ``i`` reset with seed ``s`` is bit-identical to the single environment reset with
     seed ``s + i``, whatever ``num_envs`` and ``num_threads``. Actions are clipped to [-1, 1].
+
+    Attributes:
+        reward_type: may be set; so may ``max_episode_steps`` and ``render_mode``. The values are checked, and belong to
+            every copy.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium reads it from the class)
@@ -75,7 +86,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             reward_type: "sparse" (1 per step in a goal region, else 0), "shaped" (smooth), or "paper"
                 (sparse; a little shaping is added in RailPush alone).
             max_episode_steps: control steps until truncation; None never truncates.
-            autoreset_mode: SAME_STEP or DISABLED (see `gymnasium.vector.AutoresetMode`).
+            autoreset_mode: SAME_STEP, NEXT_STEP or DISABLED, as Gymnasium defines them
+                (`gymnasium.vector.AutoresetMode`). Where it is disabled, an episode that has ended goes on.
             render_mode: "rgb_array", "depth_array", "human" or None.
             width: width of a frame [pixel].
             height: height of a frame [pixel].
@@ -92,36 +104,25 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"tasks={tasks!r} is not valid; choose at least one of {list(TASKS)}")
         for task in tasks:
             checks.one_of("task", task, list(TASKS))
-        checks.one_of("reward_type", reward_type, REWARD_TYPES)
-        if render_mode is not None:
-            checks.one_of("render_mode", render_mode, RENDER_MODES)
-        for name, value in (("num_envs", num_envs), ("width", width), ("height", height)):
-            checks.integer(name, value, least=1)
-        if max_episode_steps is not None:
-            checks.integer("max_episode_steps", max_episode_steps, least=1)
-        autoreset_mode = AutoresetMode(autoreset_mode)
-        checks.one_of("autoreset_mode", autoreset_mode, AUTORESET_MODES)
+        checks.one_of("autoreset_mode", autoreset_mode, [*AUTORESET_MODES, *(mode.value for mode in AUTORESET_MODES)])
 
+        # The one place where the arguments stand: what is read and set by name is read and set here.
         self._arguments: dict[str, Any] = {
             "tasks": tuple(tasks),
-            "num_envs": num_envs,
-            "reward_type": reward_type,
-            "max_episode_steps": max_episode_steps,
-            "autoreset_mode": autoreset_mode,
-            "render_mode": render_mode,
-            "width": width,
-            "height": height,
-            "num_threads": num_threads,
+            "num_envs": checks.integer("num_envs", num_envs, least=1),
+            "autoreset_mode": AutoresetMode(autoreset_mode),
+            "width": checks.integer("width", width, least=1),
+            "height": checks.integer("height", height, least=1),
+            "num_threads": checks.integer("num_threads", num_threads, least=0),
         }
-        self.tasks = tuple(TASKS[task] for task in tasks)
-        self.num_envs = num_envs
         self.reward_type = reward_type
         self.max_episode_steps = max_episode_steps
-        self.autoreset_mode = autoreset_mode
         self.render_mode = render_mode
+        self.tasks = tuple(TASKS[task] for task in tasks)
+        self.num_envs = self._arguments["num_envs"]
         self.physics = Physics([t.compile() for t in self.tasks], num_envs, self.tasks[0].substeps, num_threads)
         period = self.tasks[0].substeps * self.physics.models[0].opt.timestep
-        self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode, "render_fps": round(1 / period)}
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode, "render_fps": round(1 / period)}
 
         box = _box(self.tasks[0].observation)
         self.single_observation_space: spaces.Space[Any] = box
@@ -144,9 +145,63 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self._fixed_task: Int | None = None
         self._elapsed: Int = np.zeros(num_envs, np.int64)
         self._start_qpos, self._start_qvel = self.physics.qpos.copy(), self.physics.qvel.copy()
+        self._ended: Bool = np.zeros(num_envs, np.bool_)  # which NEXT_STEP autoreset is to reset
         self._generators: list[np.random.Generator] = []
+        self._seeds: tuple[int, ...] = ()
         self._renderer: Renderer | None = None
-        self._renderer_size = (width, height)
+
+    # Arguments that may be set afterwards -----------------------------------------------------------
+
+    @property
+    def reward_type(self) -> str:
+        """One of `REWARD_TYPES`."""
+        return str(self._arguments["reward_type"])
+
+    @reward_type.setter
+    def reward_type(self, value: str) -> None:
+        checks.one_of("reward_type", value, REWARD_TYPES)
+        self._arguments["reward_type"] = value
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """Control steps until truncation, or None."""
+        steps: int | None = self._arguments["max_episode_steps"]
+        return steps
+
+    @max_episode_steps.setter
+    def max_episode_steps(self, value: int | None) -> None:
+        steps = None if value is None else checks.integer("max_episode_steps", value, least=1)
+        self._arguments["max_episode_steps"] = steps
+
+    @property
+    def render_mode(self) -> str | None:
+        """One of `RENDER_MODES`, or None."""
+        mode: str | None = self._arguments["render_mode"]
+        return mode
+
+    @render_mode.setter
+    def render_mode(self, value: str | None) -> None:
+        if value is not None:
+            checks.one_of("render_mode", value, RENDER_MODES)
+        self._arguments["render_mode"] = value
+
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """What happens where an episode has ended; it can't be changed."""
+        mode: AutoresetMode = self._arguments["autoreset_mode"]
+        return mode
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The generator of every environment; empty before the first reset."""
+        return tuple(self._generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed of every environment; -1 where it is not known."""
+        return self._seeds
+
+    # The contract of Gymnasium ----------------------------------------------------------------------
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -164,18 +219,23 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
 
         Raises:
             KeyError: an unknown option.
-            ValueError: a task out of range, or a seed or mask of the wrong length.
+            TypeError: a mask that is no array of bool.
+            ValueError: a task out of range, a seed that is no integer of at least 0, a seed or mask of the wrong
+                length, or a mask that resets nothing.
         """
         options = options or {}
         if unknown := set(options) - {"task", "reset_mask"}:
             raise KeyError(f"unknown reset options {sorted(unknown)}; valid ones are ['task', 'reset_mask']")
+        mask = np.ones(self.num_envs, np.bool_)
+        if "reset_mask" in options:
+            mask = checks.reset_mask(options["reset_mask"], self.num_envs)
+        fixed_task = None
+        if "task" in options:
+            fixed_task = checks.task_indices(options["task"], len(self.tasks), self.num_envs)
         self._seed(seed)
-        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, np.bool_)))
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ValueError(f"reset_mask must be ({self.num_envs},) bool, got {mask.shape} {mask.dtype}")
-        self._fixed_task = (
-            checks.task_indices(options["task"], len(self.tasks), self.num_envs) if "task" in options else None
-        )
+        self._fixed_task = fixed_task
+        self.closed = False
+        self._ended[mask] = False
         self._begin(np.flatnonzero(mask))
         if self.render_mode == "human":
             self.render()
@@ -193,26 +253,32 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             was ended, "physics_error". Under SAME_STEP autoreset, finished episodes leave
             "final_obs" and "final_info", and the rest belongs to the new episode.
 
+            Under NEXT_STEP, the step after an episode's last one resets that environment: its action counts for
+            nothing, and its reward is 0.
+
         Raises:
+            gymnasium.error.ClosedEnvironmentError: it was closed, and not reset since.
+            gymnasium.error.ResetNeeded: it was never reset.
             ValueError: actions of the wrong shape, or not finite.
         """
+        self._require_reset()
         self.physics.ctrl[:] = np.clip(checks.finite_actions(actions, self.physics.ctrl.shape), -1.0, 1.0)
-        diverged = self.physics.step()
-        if diverged.any():
-            self._restore(np.flatnonzero(diverged))
-        for k, task in enumerate(self.tasks):
-            if task.after_step is not None:
-                rows = np.flatnonzero(self.task == k)
-                self.physics.eq_active[rows] = task.after_step(self.physics.qpos[rows], self.physics.eq_active[rows])
-        self._elapsed += 1
+        resetting = self._ended.copy()
+        diverged = self._advance() & ~resetting  # what is reset now has no last step to lose
+        if resetting.any():
+            self._begin(np.flatnonzero(resetting))
 
         observation, outside = self._observe(), self._outside()
         margin, light_shaping = self._margin[self.task], self._light_shaping[self.task]
         reward = rewards.reward(outside, self.reward_type, margin, light_shaping)
         info = self._info(outside)
+        reward[resetting] = 0.0
         truncated = diverged.copy()
         if self.max_episode_steps is not None:
             truncated |= self._elapsed >= self.max_episode_steps
+        truncated &= ~resetting
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._ended = truncated.copy()
         if diverged.any():
             reward[diverged] = 0.0
             info["physics_error"], info["_physics_error"] = diverged, np.ones(self.num_envs, np.bool_)
@@ -222,13 +288,31 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             self.render()
         return observation, reward, np.zeros(self.num_envs, np.bool_), truncated, info
 
+    def _require_reset(self) -> None:
+        if self.closed:
+            raise gymnasium.error.ClosedEnvironmentError("step() after close(); call reset() first")
+        if not self._generators:
+            raise gymnasium.error.ResetNeeded("step() before the first reset(); call reset() first")
+
+    def _advance(self) -> Bool:
+        """Run the physics for a control step; returns where it diverged, and has been put back to a start state."""
+        diverged = self.physics.step()
+        if diverged.any():
+            self._restore(np.flatnonzero(diverged))
+        for k, task in enumerate(self.tasks):
+            if task.after_step is not None:
+                rows = np.flatnonzero(self.task == k)
+                self.physics.eq_active[rows] = task.after_step(self.physics.qpos[rows], self.physics.eq_active[rows])
+        self._elapsed += 1
+        return diverged
+
     def render(self) -> tuple[Any, ...] | None:
         """Draw every environment; see `skill_envs.render.Renderer.frame`."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode: gymnasium.make_vec(id, render_mode='rgb_array')")
             return None
         if self._renderer is None:
-            self._renderer = Renderer(self.physics, *self._renderer_size)
+            self._renderer = Renderer(self.physics, self._arguments["width"], self._arguments["height"])
         count = 1 if self.render_mode == "human" else self.num_envs
         return tuple(self._renderer.frame(i, self.render_mode) for i in range(count))
 
@@ -259,7 +343,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         for name in _ARRAYS:
             setattr(self, name, copy(state[name]))
         self._generators = [saved.generator("generators", kept) for kept in state["generators"]]
-        self._np_random = self._generators[0] if self._generators else None
+        self._seeds = (-1,) * len(self._generators)
 
     def check_state(self, state: dict[str, Any]) -> None:
         """Check that a state is of these environments.
@@ -284,8 +368,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
                 saved.generator(f"generators/{i}", kept)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs: the arguments and the state; models and renderer are built anew."""
-        kept = {name: self.__dict__[name] for name in _KEPT if name in self.__dict__}
+        """What a copy needs: arguments, state and what else was set; models and renderer are built anew."""
+        kept = {name: value for name, value in self.__dict__.items() if name not in _MADE_ANEW}
         return {"arguments": self._arguments, "state": self.state(), "kept": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -310,17 +394,15 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         if len(generators) != self.num_envs:
             raise ValueError(f"{len(generators)} generators are not valid; give num_envs={self.num_envs}")
         self._generators = list(generators)
+        self._seeds = (-1,) * self.num_envs
 
     def _seed(self, seed: int | Sequence[int | None] | None) -> None:
         if seed is None and self._generators:
             return
-        seeds = [seed] * self.num_envs if seed is None else seed
-        if isinstance(seeds, int | np.integer):
-            seeds = [int(seeds) + i for i in range(self.num_envs)]
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"seed has {len(seeds)} entries; valid: one integer, or num_envs={self.num_envs}")
-        self._generators = [seeding.np_random(s)[0] for s in seeds]
-        self._np_random, self._np_random_seed = self._generators[0], seeds[0]
+        seeds = checks.seeds(seed, self.num_envs)
+        drawn = [seeding.np_random(s) for s in seeds]
+        self._generators = [generator for generator, _ in drawn]
+        self._seeds = tuple(int(s) for _, s in drawn)
 
     def _begin(self, ids: Int) -> None:
         """Draw a task and a start state for the environments ``ids``."""

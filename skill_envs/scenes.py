@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries the assets inside the package; an editable install keeps them beside it.
+_HASHES = "SHA256SUMS"  # beside the assets
 ASSETS = next((p for p in (_PACKAGE / "assets", _PACKAGE.parent / "assets") if p.is_dir()), _PACKAGE / "assets")
 
 
@@ -22,12 +24,37 @@ def load(name: str) -> mujoco.MjSpec:
 
     Raises:
         FileNotFoundError: there is no such asset.
+        ValueError: the file is not the one whose hash is kept beside it, or is no MJCF; the message names it.
     """
     path = ASSETS / f"{name}.xml"
     if not path.is_file():
         valid = sorted(p.stem for p in ASSETS.glob("*.xml"))
         raise FileNotFoundError(f"no asset {name!r} in {ASSETS}; valid names: {valid}")
-    return mujoco.MjSpec.from_file(str(path))
+    text = path.read_bytes()
+    # A single changed bit can be another physical model, which compiles and runs.
+    if hashlib.sha256(text).hexdigest() != _hashes().get(path.name):
+        raise ValueError(
+            f"{path} is damaged, or was changed: its SHA-256 is not that in {_HASHES}. "
+            f"After a change of your own, renew them: cd {ASSETS} && sha256sum *.xml > {_HASHES}"
+        )
+    try:
+        return mujoco.MjSpec.from_string(text.decode())
+    except ValueError as error:
+        raise ValueError(f"{path} is no valid MJCF: {error}") from error
+
+
+def _hashes() -> dict[str, str]:
+    """Name of an asset's file to its SHA-256, as ``sha256sum`` wrote them.
+
+    Raises:
+        ValueError: the list of hashes is missing or damaged.
+    """
+    path = ASSETS / _HASHES
+    try:
+        lines = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
+        return {name: digest for digest, name in lines}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is missing or damaged: {error}") from error
 
 
 def point_mass(goals: tuple[tuple[float, float], ...], goal_radius: float) -> mujoco.MjModel:

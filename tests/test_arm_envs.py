@@ -1,6 +1,7 @@
 """What is particular to the manipulation tasks; the contract of all environments is in test_envs.py."""
 
 import copy
+import hashlib
 import pickle
 import shutil
 
@@ -219,6 +220,8 @@ def test_a_fixture_of_the_list_is_in_the_scene_and_off_where_a_task_does_not_nam
     for asset in scenes.ASSETS.glob("*.xml"):
         shutil.copy(asset, tmp_path)
     (tmp_path / "ramp.xml").write_text((tmp_path / "wall.xml").read_text().replace("wall", "ramp"))
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in tmp_path.glob("*.xml")]
+    (tmp_path / "SHA256SUMS").write_text("".join(sums))
     monkeypatch.setattr(scenes, "ASSETS", tmp_path)
     monkeypatch.setattr(scenes, "PARTS", (*scenes.PARTS, "ramp"))
     monkeypatch.setattr(scenes, "FIXTURES", (*scenes.FIXTURES, "ramp"))
@@ -233,3 +236,37 @@ def test_the_layout_is_that_of_the_channels():
     assert sum(parts, ()) == arm.OBSERVATION
     assert arm.LAYOUT["block position"] == slice(14, 17) == TASKS["Push"].observed_position
     assert {channel.meaning[2:] for channel in arm.OBSERVATION[14:17]} == {"position of the block"}
+
+
+def test_the_hashes_of_the_assets_are_current():
+    for path in scenes.ASSETS.glob("*.xml"):
+        scenes.load(path.stem)
+    assert scenes._hashes().keys() == {path.name for path in scenes.ASSETS.glob("*.xml")}
+
+
+def test_an_asset_with_a_flipped_bit_is_named(monkeypatch, tmp_path):
+    for path in scenes.ASSETS.iterdir():
+        if path.is_file():
+            shutil.copy(path, tmp_path)
+    monkeypatch.setattr(scenes, "ASSETS", tmp_path)
+    data = (tmp_path / "block.xml").read_bytes()
+    rng = np.random.default_rng(0)
+    for bit in rng.integers(8 * len(data), size=100):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "block.xml").write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"block\.xml is damaged, or was changed.*sha256sum \*\.xml > SHA256SUMS"):
+            scenes.load("block")
+    scenes.load("arm")
+    (tmp_path / "SHA256SUMS").write_bytes(b"\xff\xff")
+    with pytest.raises(ValueError, match="SHA256SUMS is missing or damaged"):
+        scenes.load("arm")
+
+
+def test_an_asset_that_is_no_mjcf_is_named(monkeypatch, tmp_path):
+    (tmp_path / "broken.xml").write_text("<mujoco><nonsense/></mujoco>")
+    digest = hashlib.sha256((tmp_path / "broken.xml").read_bytes()).hexdigest()
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  broken.xml\n")
+    monkeypatch.setattr(scenes, "ASSETS", tmp_path)
+    with pytest.raises(ValueError, match=r"broken\.xml is no valid MJCF"):
+        scenes.load("broken")

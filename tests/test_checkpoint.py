@@ -93,7 +93,7 @@ def test_n_and_m_steps_are_n_then_m_from_a_checkpoint(tmp_path, env_id, settings
 def test_every_array_of_the_replay_is_saved():
     buffer = make_agent().replay_buffer
     arrays = {name for name, value in vars(buffer).items() if isinstance(value, np.ndarray)}
-    assert arrays == {*buffer.state()["rows"], "_last_skill"}
+    assert arrays == {*buffer.state()["rows"], "_last_stretch"}
 
 
 def test_saving_in_the_middle_of_learning_is_exact(tmp_path):

@@ -2,20 +2,20 @@ import numpy as np
 import pytest
 
 from skill_agent.experiments import claims, statistics
-from skill_agent.experiments.records import load_records
+from skill_agent.experiments.registry import records_of
 
 
 def test_ratio_interval_by_hand():
-    ratio, low, high = claims.ratio_interval([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    ratio, low, high = statistics.ratio_interval([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
     assert (ratio, low, high) == pytest.approx((2, 2, 2))
-    ratio, low, high = claims.ratio_interval([3.0, 1.0, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0])
+    ratio, low, high = statistics.ratio_interval([3.0, 1.0, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0])
     assert ratio == 2 and 1 <= low < 2 < high <= 3
-    ratio, low, high = claims.ratio_interval([2.0], [1.0])
+    ratio, low, high = statistics.ratio_interval([2.0], [1.0])
     assert ratio == 2 and np.isnan([low, high]).all()
 
 
 def test_claims_fail_when_the_records_say_so(tiny_records):
-    records = load_records(tiny_records, "fig2")
+    records = records_of("fig2", tiny_records)
     for record in records["with"]:
         record["final"]["success"] = [1.0, 0.9]
         record["train_seconds"] = 61
@@ -28,7 +28,7 @@ def test_claims_fail_when_the_records_say_so(tiny_records):
     for record in records["without"]:
         record["final"]["inference_error"] = [0.0] * 25 + [0.3] * 25
     assert [claim.holds for claim in claims.fig2_claims(records)] == [True, True, True]
-    records = load_records(tiny_records, "fig3")
+    records = records_of("fig3", tiny_records)
     for variant in ("bernoulli", "gaussian"):
         for record in records[variant]:
             for key in ("goals_reached", "goals_reached_discrete"):
@@ -87,10 +87,25 @@ def test_claims_of_figure_5_compare_at_the_same_budget():
         assert not claims.fig5_claims(early)[1].holds
 
 
-def test_iqm_is_that_of_rliable_and_its_interval_holds_it():
-    from rliable import metrics
+def test_the_interquartile_mean_leaves_out_a_quarter_at_either_end():
+    scores = np.array([[8.0, 0], [1, 0], [2, 0], [100, 0], [3, 1], [-50, 1], [4, 1], [5, 1]])  # (seeds, points)
+    assert statistics.iqm(scores).tolist() == [(2 + 3 + 4 + 5) / 4, 0.5]
+    assert statistics.iqm(scores[:5]).tolist() == [(2 + 3 + 8) / 3, 0.0]  # a quarter of five is one
+    assert statistics.iqm(scores[:3]).tolist() == pytest.approx([11 / 3, 0])  # of three none
 
+
+def test_the_interval_of_the_interquartile_mean_draws_whole_seeds_and_is_the_same_at_every_call():
     scores = np.random.default_rng(0).random((8, 3))
+    scores = np.concatenate((scores, scores[:, :1]), axis=1)  # the last point repeats the first
     middle, low, high = statistics.iqm_interval(scores)
-    assert middle == pytest.approx([metrics.aggregate_iqm(scores[:, None, i]) for i in range(3)])
+    np.random.default_rng().random(), np.random.seed(5)
+    assert np.array_equal((middle, low, high), statistics.iqm_interval(scores))
     assert (low < middle).all() and (middle < high).all()
+    assert low[0] == low[3] and high[0] == high[3]
+    # By hand: quantiles of the interquartile means of many draws of eight seeds.
+    draws = np.random.default_rng(1).integers(8, size=(20_000, 8))
+    means = np.sort(scores[draws], axis=1)[:, 2:6].mean(1)
+    assert np.allclose(low, np.quantile(means, 0.025, axis=0), atol=0.02)
+    assert np.allclose(high, np.quantile(means, 0.975, axis=0), atol=0.02)
+    one = statistics.iqm_interval(scores[:1])
+    assert all(np.array_equal(part, scores[0]) for part in one)

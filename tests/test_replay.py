@@ -122,3 +122,18 @@ def test_sampling_depends_on_the_generator_alone():
     fill(buffer, 80)
     first, second = (buffer.sample_windows(50, 4, 3, np.random.default_rng(7)) for _ in range(2))
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_extending_is_adding_step_by_step():
+    added, extended = make(), make()
+    fill(added, 20)
+    rows = added.state()["rows"]
+    fields = ("actions", "log_prob", "latent", "latent_log_prob", "task", "age")
+    infos = [[{"TimeLimit.truncated": bool(t)} for t in step] for step in rows["timeouts"]]
+    extended.extend(
+        rows["observations"], rows["next_observations"], BehaviourStep(*(rows[name] for name in fields)),
+        rows["rewards"], rows["dones"], infos,
+    )  # fmt: skip
+    assert extended.pos == added.pos == 20
+    for name, expected in rows.items():
+        np.testing.assert_array_equal(extended.state()["rows"][name], expected, err_msg=name)

@@ -1,14 +1,15 @@
 """What SB3's own tests ask of its algorithms, asked of SkillEmbedding: saving, loading, parameters and set_env()."""
 
 import io
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
-from toy import Line, make_line, make_model
+from toy import ROOT, Line, make_line, make_model
 
-from skill_agent import SkillConfig, SkillEmbedding, SkillPolicy
+from skill_agent import PickleWarning, SkillConfig, SkillEmbedding, SkillPolicy, make_skill_vec_env
 
 OBSERVATION = {"observation": np.array([[100, 1], [101, 2], [99, 3]], np.float32), "task": np.array([0, 1, 1])}
 
@@ -96,7 +97,7 @@ def test_the_replay_buffer_is_saved_apart(model, tmp_path):
     loaded = SkillEmbedding.load(tmp_path / "model", env=make_line(2, n_tasks=2))
     assert loaded.replay_buffer.size() == 0
     loaded.load_replay_buffer(tmp_path / "replay")
-    for name in ("observations", "actions", "rewards", "latent", "log_prob", "skill", "age", "task"):
+    for name in ("observations", "actions", "rewards", "latent", "log_prob", "stretch", "age", "task"):
         assert (getattr(loaded.replay_buffer, name) == getattr(model.replay_buffer, name)).all(), name
     loaded.learn(20, reset_num_timesteps=False)
     assert loaded.replay_buffer.size() == 30
@@ -227,3 +228,51 @@ def test_the_replay_of_another_number_of_environments_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="is the replay of n_envs=2; this model has n_envs=3"):
         three.load_replay_buffer(tmp_path / "replay")
     assert three.replay_buffer is own
+
+
+def test_a_file_of_pickles_is_loaded_with_a_warning_unless_it_is_trusted(model, tmp_path):
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "replay")
+    model.policy.save(tmp_path / "policy.pt")
+    loaders = [
+        lambda **trust: SkillEmbedding.load(tmp_path / "model", **trust),
+        lambda **trust: SkillEmbedding.load(tmp_path / "model.zip", **trust),
+        lambda **trust: SkillPolicy.load(tmp_path / "policy.pt", **trust),
+        lambda **trust: model.load_replay_buffer(tmp_path / "replay", **trust),
+    ]
+    for load in loaders:
+        with pytest.warns(PickleWarning, match=r"runs the pickles in it.*trust=True; safe is"):
+            load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            load(trust=True)
+
+
+@pytest.mark.parametrize("critics", [False, True])
+def test_a_model_of_exported_skills_acts_as_they_do_and_learns_on(model, tmp_path, critics):
+    path = model.export_skills(tmp_path / "skills", critics=critics)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = SkillEmbedding.load(path, env=make_line(2, n_tasks=2), learning_starts=10, train_freq=5)
+    assert (actions(loaded) == actions(model)).all() and loaded.config == model.config
+    same = all(
+        torch.equal(a, b) for a, b in zip(loaded.policy.critics.weights, model.policy.critics.weights, strict=True)
+    )
+    assert same == critics
+    loaded.learn(40)
+    assert loaded._n_updates > 0
+    assert (actions(SkillEmbedding.load(str(path))) == actions(model)).all()  # without an environment, as in SB3
+    with pytest.raises(ValueError, match=r"observation_space is .*Discrete\(3\).*need .*Discrete\(2\)"):
+        SkillEmbedding.load(path, env=make_line(n_tasks=3))
+
+
+def test_a_zip_and_a_replay_of_0_1_0_are_read_for_ever():
+    old = ROOT / "tests/data/0.1.0"
+    loaded = SkillEmbedding.load(
+        old / "model.zip", env=make_skill_vec_env("SkillEmbed/PointMassTwoGoals-v0", 2, seed=0)
+    )
+    assert loaded.num_timesteps == 200 and loaded.policy.state_mean.abs().sum() > 0
+    loaded.load_replay_buffer(old / "replay.pkl")
+    assert loaded.replay_buffer.size() == 50 and (loaded.replay_buffer.stretch[:50] >= 0).all()
+    loaded.learn(40, reset_num_timesteps=False)
+    assert loaded.num_timesteps >= 240

@@ -1,44 +1,39 @@
-"""The claims of the README's results, computed from records."""
+"""What the paper claims and what was measured, computed from records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap
 
-from skill_agent.experiments.records import Records, early_area, final, steps_to, value_at
-from skill_agent.experiments.tables import BASELINES, EXPERIMENTS, FAMILIES
+from skill_agent.experiments.records import Record, Records, early_area, final, steps_to, value_at
+from skill_agent.experiments.statistics import ratio_interval
+from skill_agent.experiments.tables import FAMILIES, METHODS, OURS, TRANSFER_STEPS, variant_of
 from skill_envs import ENVIRONMENTS
 
 
 class Claim(NamedTuple):
-    """One row of the results tables; the README's leaves out ``seeds``, that of docs/results.md the target."""
+    """One row of the results.
+
+    Attributes:
+        claim: what is measured.
+        bar: what it has to be.
+        measured: what it was.
+        holds: whether it was.
+        seeds: what every seed did.
+        told: whether the README's short table has it: those rows tell the paper's story, failures included.
+    """
 
     claim: str
     bar: str
     measured: str
     holds: bool
-    seeds: str = ""  # what every seed did
+    seeds: str = ""
+    told: bool = False
 
 
-def ratio_interval(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:
-    """Ratio of the means over seeds and its 95 % bootstrap interval (percentile, paired by seed); NaN for one seed."""
-    a, b = np.asarray(numerator), np.asarray(denominator)
-    if len(a) < 2:
-        return float(a.mean() / b.mean()), float("nan"), float("nan")
-
-    def ratio(x: Any, y: Any, axis: int = -1) -> Any:
-        return x.mean(axis) / y.mean(axis)
-
-    interval = bootstrap(
-        (a, b), ratio, paired=True, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    return float(ratio(a, b)), float(interval.low), float(interval.high)
-
-
-def second_half_error(record: dict[str, Any]) -> float:
+def second_half_error(record: Record) -> float:
     """Mean absolute error of the inferred z over the second half of the trajectory."""
     error = record["final"]["inference_error"]
     return float(np.mean(error[len(error) // 2 :]))
@@ -53,9 +48,11 @@ def fig2_claims(records: Records) -> list[Claim]:
     both = [min(r["final"]["success"]) >= 0.95 for r in records["with"]]
     worst = [f"{min(r['final']['success']):.2f}" for r in records["with"]]
     seconds = [r["train_seconds"] for r in records["with"]]
-    errors = {v: [second_half_error(r) for r in records[v]] for v in ("without", "with")}
-    ratio, low, high = ratio_interval(errors["without"], errors["with"])
-    spread = {v: float(np.mean([r["final"]["embedding_spread"] for r in records[v]])) for v in ("without", "with")}
+    errors_without = [second_half_error(r) for r in records["without"]]
+    errors_with = [second_half_error(r) for r in records["with"]]
+    ratio, low, high = ratio_interval(errors_without, errors_with)
+    spread_without = np.mean([r["final"]["embedding_spread"] for r in records["without"]])
+    spread_with = np.mean([r["final"]["embedding_spread"] for r in records["with"]])
     return [
         Claim(
             "two goals: both tasks' success at the end of training",
@@ -76,8 +73,9 @@ def fig2_claims(records: Records) -> list[Claim]:
             "at least 2, 95 % interval above 1.5",
             _interval(ratio, low, high),
             ratio >= 2 and low > 1.5,
-            f"{_each(errors['without'])} / {_each(errors['with'])}; mean absolute deviation of z itself from its "
-            f"task's mean {spread['without']:.2f} / {spread['with']:.2f}",
+            f"{_each(errors_without)} / {_each(errors_with)}; mean absolute deviation of z itself from its "
+            f"task's mean {spread_without:.2f} / {spread_with:.2f}",
+            told=True,
         ),
     ]
 
@@ -86,14 +84,17 @@ def fig3_claims(records: Records, share: float = 0.05) -> list[Claim]:
     """Goals reached by sampling z, and the KL divergences; a goal counts from ``share`` of the episodes."""
 
     def reached(variant: str, key: str) -> list[int]:
-        return [sum(x >= share for x in r["final"][key]) for r in records[variant]]
+        shares = np.array([record["final"][key] for record in records[variant]])  # (seeds, goals)
+        return [int(goals) for goals in (shares >= share).sum(1)]
 
     bernoulli, relaxed = reached("bernoulli", "goals_reached_discrete"), reached("bernoulli", "goals_reached")
     gaussian = reached("gaussian", "goals_reached")
-    kl = [r["final"]["kl"][0] for r in records["duplicate"]]
-    same, apart = [row[2] < 0.1 for row in kl], [min(row[1], row[3]) > 1 for row in kl]
-    both = [s and a for s, a in zip(same, apart, strict=True)]
     four = [n == 4 for n in bernoulli]
+    # Of the four tasks, the first and the third are the same.
+    kl = [r["final"]["kl"][0] for r in records["duplicate"]]
+    to_the_same = [row[2] for row in kl]
+    to_the_others = [min(row[1], row[3]) for row in kl]
+    both = [same < 0.1 and others > 1 for same, others in zip(to_the_same, to_the_others, strict=True)]
     success = np.array([r["final"]["success"] for r in records["duplicate"]])  # (seeds, tasks)
     learned = [bool(row.min() >= 0.9) for row in success]
     return [
@@ -103,6 +104,7 @@ def fig3_claims(records: Records, share: float = 0.05) -> list[Claim]:
             f"4 of 4 in {_count(four)}",
             sum(four) >= 0.8 * len(four),
             f"{', '.join(map(str, bernoulli))}; by the relaxed z of training {', '.join(map(str, relaxed))}",
+            told=True,
         ),
         Claim(
             "the same, Gaussian",
@@ -116,7 +118,7 @@ def fig3_claims(records: Records, share: float = 0.05) -> list[Claim]:
             "below 0.1 and above 1 nat in four fifths of the seeds",
             _count(both),
             sum(both) >= 0.8 * len(both),
-            f"{', '.join(f'{row[2]:.3f}' for row in kl)}; {', '.join(f'{min(row[1], row[3]):.1f}' for row in kl)}",
+            f"{', '.join(f'{x:.3f}' for x in to_the_same)}; {', '.join(f'{x:.1f}' for x in to_the_others)}",
         ),
         Claim(
             "figure 3: success of each of these four tasks",
@@ -132,7 +134,8 @@ def pretrain_claims(records: Records) -> list[Claim]:
     """Success and wall clock of the pre-training of each family, and of all six tasks at once."""
     claims = []
     for family in (*FAMILIES, "all"):
-        if not (found := records.get(family)):
+        found = records.get(family)
+        if not found:
             continue
         tasks = ENVIRONMENTS[found[0]["env_id"]].tasks
         success = np.array([r["final"]["success"] for r in found])  # (seeds, tasks)
@@ -152,16 +155,19 @@ def pretrain_claims(records: Records) -> list[Claim]:
 
 def fig4_claims(records: Records) -> list[Claim]:
     """Coverage with over without the inference term, of paths of many z in turn and of one z."""
-    pairs = [(a, b) for a in records["with"] for b in records["without"] if a["seed"] == b["seed"]]
-    if not pairs:
+    without = {record["seed"]: record for record in records["without"]}
+    paired = [record for record in records["with"] if record["seed"] in without]
+    if not paired:
         return []
-    hold, draws = pairs[0][0]["hold"], len(pairs[0][0]["coverage"])
-    episode = ENVIRONMENTS[pairs[0][0]["env_id"]].horizon // hold
+    first = paired[0]
+    hold, draws = first["hold"], len(first["coverage"])
+    episode = ENVIRONMENTS[first["env_id"]].horizon // hold
     claims = []
     for k, about in ((1, "one z"), (episode, f"{episode} z in turn, an episode's"), (draws, f"{draws} z in turn")):
-        areas = [(a["coverage"][k - 1], b["coverage"][k - 1]) for a, b in pairs]
-        ratio, low, high = ratio_interval(*map(list, zip(*areas, strict=True)))
-        each = "; ".join(f"{a * 1e4:.0f} / {b * 1e4:.0f}" for a, b in areas)
+        a = [record["coverage"][k - 1] for record in paired]
+        b = [without[record["seed"]]["coverage"][k - 1] for record in paired]
+        ratio, low, high = ratio_interval(a, b)
+        each = "; ".join(f"{x * 1e4:.0f} / {y * 1e4:.0f}" for x, y in zip(a, b, strict=True))
         claims.append(
             Claim(
                 "figure 4: area that the block's paths cover, with / without the inference term: "
@@ -170,83 +176,123 @@ def fig4_claims(records: Records) -> list[Claim]:
                 _interval(ratio, low, high),
                 ratio >= 1.5,
                 f"{each} cm²",
+                told=k == draws,  # the hardest of the three
             )
         )
     return claims
+
+
+# Families and baselines of the README's table: what the paper compares on the task that tells methods apart, and one
+# task that is learned from scratch as well.
+_TOLD = {("lwall", "no-inference"), ("lwall", "task-id"), ("lwall", "scratch"), ("railpush", "scratch")}
 
 
 def fig5_claims(records: Records) -> list[Claim]:
     """Transfer of our skills, and the comparisons with each baseline that has records."""
     claims = []
-    for family, (name, *_) in FAMILIES.items():
-        if not (ours := records.get(family)):
+    for family, about in FAMILIES.items():
+        ours = records.get(variant_of(family, OURS))
+        if not ours:
             continue
         success = [final(r, "success") for r in ours]
+        in_time = max(r["train_seconds"] for r in ours) <= 600
         claims.append(
             Claim(
-                f"transfer to {name}: success of every seed at the end of the episode",
+                f"transfer to {about.name}: success of every seed at the end of the episode",
                 "at least 80 % in 3 seeds, in at most 10 min",
                 f"worst {min(success):.2f}; {_minutes(ours)}",
-                len(ours) >= 3 and min(success) >= 0.8 and max(r["train_seconds"] for r in ours) <= 600,
+                len(ours) >= 3 and min(success) >= 0.8 and in_time,
                 _each(success),
+                told=family == "lwall",
             )
         )
-        for method in (*BASELINES, "all", "scratch"):
-            if baseline := records.get(f"{family}-{method}"):
-                claims += _comparisons(family, name, method, ours, baseline)
+        for method in METHODS:
+            baseline = records.get(variant_of(family, method))
+            if method == OURS or not baseline:
+                continue
+            compare = _every_pairing if family == "lwall" else _means_and_beginnings
+            told = (family, method) in _TOLD
+            claims += compare(f"{about.name}, ours against {method}", method, ours, baseline, told)
     return claims
 
 
-def _comparisons(family: str, name: str, method: str, ours: list[Any], baseline: list[Any]) -> list[Claim]:
-    """Ours against a baseline: at the end on L-wall, in every seed pairing; by the mean, and early, on the others."""
-    budget = EXPERIMENTS["fig5"][family].total_timesteps
-    a, b = ([value_at(r, budget, "success") for r in found] for found in (ours, baseline))
-    early = [[early_area(r, budget) for r in found] for found in (ours, baseline)]
-    mean = f"{np.mean(a):.2f} against {np.mean(b):.2f}"
-    reached = (", ".join(_millions(steps_to(r, 0.9)) for r in found) for found in (ours, baseline))
-    seeds = f"{_each(a)} against {_each(b)}; first evaluation at 90 %, in million steps, {' against '.join(reached)}"
-    if method == "scratch":
-        seeds += f"; with the budget of pre-training as well {_each([final(r, 'success') for r in baseline])}"
-    claim = f"{name}, ours against {method}: {{}} after {budget:,} steps"
-    if family != "lwall":
-        measured = f"{mean}; over the first third {np.mean(early[0]):.3f} against {np.mean(early[1]):.3f}"
-        # Less is a tie: a thousandth is one episode in all evaluations of a first third.
-        holds = bool(max(np.mean(a) - np.mean(b), np.mean(early[0]) - np.mean(early[1])) >= 0.01)
-        bar = "higher by 0.01 at the end, or over the first third"
-        return [Claim(claim.format("success"), bar, measured, holds, seeds)]
-    c, d = ([value_at(r, budget, "return") for r in found] for found in (ours, baseline))
-    returns = " against ".join(", ".join(f"{value:.1f}" for value in values) for values in (c, d))
-    means = f"{np.mean(c):.1f} against {np.mean(d):.1f}"
+def _means_and_beginnings(
+    title: str, method: str, ours: list[Record], baseline: list[Record], told: bool
+) -> list[Claim]:
+    """Ours against a baseline on tasks that both may solve: success at the end, or over the first third."""
+    a, b = np.mean(_after_transfer(ours, "success")), np.mean(_after_transfer(baseline, "success"))
+    early_a = np.mean([early_area(r, TRANSFER_STEPS) for r in ours])
+    early_b = np.mean([early_area(r, TRANSFER_STEPS) for r in baseline])
+    # Less is a tie: a thousandth is one episode in all evaluations of a first third.
+    holds = a - b >= 0.01 or early_a - early_b >= 0.01
+    return [
+        Claim(
+            f"{title}: success after {TRANSFER_STEPS:,} steps",
+            "higher by 0.01 at the end, or over the first third",
+            f"{a:.2f} against {b:.2f}; over the first third {early_a:.3f} against {early_b:.3f}",
+            bool(holds),
+            _success_by_seed(method, ours, baseline),
+            told=told,
+        )
+    ]
+
+
+def _every_pairing(title: str, method: str, ours: list[Record], baseline: list[Record], told: bool) -> list[Claim]:
+    """Ours against a baseline on a task that has to tell them apart: return and success, in every pairing of seeds."""
     claims = []
-    for key, found, text, x, y in (("return", means, returns, c, d), ("success", mean, seeds, a, b)):
-        higher = np.greater.outer(x, y)  # (ours, baseline)
-        measured = f"{found}; higher in {higher.sum()} of {higher.size} pairings"
-        claims.append(Claim(claim.format(key), "higher in every pairing of seeds", measured, bool(higher.all()), text))
+    for key, digits in (("return", 1), ("success", 2)):
+        a, b = _after_transfer(ours, key), _after_transfer(baseline, key)
+        higher = np.greater.outer(a, b)  # (ours, baseline)
+        seeds = f"{_each(a, digits)} against {_each(b, digits)}"
+        if key == "success":
+            seeds = _success_by_seed(method, ours, baseline)
+        claims.append(
+            Claim(
+                f"{title}: {key} after {TRANSFER_STEPS:,} steps",
+                "higher in every pairing of seeds",
+                f"{np.mean(a):.{digits}f} against {np.mean(b):.{digits}f}; "
+                f"higher in {higher.sum()} of {higher.size} pairings",
+                bool(higher.all()),
+                seeds,
+                told=told and key == "success",
+            )
+        )
     return claims
+
+
+def _success_by_seed(method: str, ours: list[Record], baseline: list[Record]) -> str:
+    """Success of every seed after the steps of a transfer, and when it was first high."""
+    success, reached = [], []
+    for found in (ours, baseline):
+        success.append(_each(_after_transfer(found, "success")))
+        reached.append(", ".join(_millions(steps_to(r, 0.9)) for r in found))
+    seeds = f"{' against '.join(success)}; first evaluation at 90 %, in million steps, {' against '.join(reached)}"
+    if not METHODS[method].transfers:
+        ends = _each(final(r, "success") for r in baseline)
+        seeds += f"; with the budget of pre-training as well {ends}"
+    return seeds
 
 
 def _interval(value: float, low: float, high: float) -> str:
     return f"{value:.2f} (95 % interval {low:.2f} to {high:.2f})"
 
 
-def _each(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:.2f}" for value in values)
+def _after_transfer(found: list[Record], key: str) -> list[float]:
+    """Success or return (``key``) of every seed after as many steps as a transfer has."""
+    return [value_at(record, TRANSFER_STEPS, key) for record in found]
+
+
+def _each(values: Iterable[float], digits: int = 2) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in values)
 
 
 def _millions(steps: int | None) -> str:
     return "never" if steps is None else f"{steps / 1e6:.2f}"
 
 
-def _minutes(found: list[dict[str, Any]]) -> str:
+def _minutes(found: list[Record]) -> str:
     minutes = [r["train_seconds"] / 60 for r in found]
     low, high = f"{min(minutes):.0f}", f"{max(minutes):.0f}"
-    return f"{low} min" if low == high else f"{low} to {high} min"
-
-
-CLAIMS = {
-    "fig2": fig2_claims,
-    "fig3": fig3_claims,
-    "pretrain": pretrain_claims,
-    "fig4": fig4_claims,
-    "fig5": fig5_claims,
-}
+    if low == high:
+        return f"{low} min"
+    return f"{low} to {high} min"

@@ -12,11 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import EngFormatter
-from numpy.typing import NDArray
 
 from skill_agent.experiments import measure, statistics
-from skill_agent.experiments.records import Records, steps, worst
-from skill_agent.experiments.tables import FAMILIES, TRANSFER_STEPS
+from skill_agent.experiments.records import Record, Records, steps, worst
+from skill_agent.experiments.tables import FAMILIES, METHODS, TRANSFER_STEPS, variant_of
 from skill_agent.files import write_whole
 from skill_envs import ENVIRONMENTS, TASKS
 
@@ -32,7 +31,7 @@ def save(figure: Figure, path: Path) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def trajectories(ax: Axes, record: dict[str, Any], title: str) -> None:
+def trajectories(ax: Axes, record: Record, title: str) -> None:
     """Paths of the mass for different z over the goal regions, coloured by task."""
     tasks = ENVIRONMENTS[record["env_id"]].tasks
     kept = record["final"]["trajectories"]
@@ -54,7 +53,7 @@ def _latent_colour(latent: list[float]) -> Any:
     return matplotlib.colormaps["hsv"]((angle + np.pi) / (2 * np.pi) * 0.92)
 
 
-def demo(record: dict[str, Any]) -> Figure:
+def demo(record: Record) -> Figure:
     """What one training learned: trajectories, success and inferred z."""
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     axes = figure.subplots(1, 3)
@@ -70,7 +69,7 @@ def demo(record: dict[str, Any]) -> Figure:
     return figure
 
 
-def _error_curves(ax: Axes, record: dict[str, Any], title: str = "error of the inferred z") -> None:
+def _error_curves(ax: Axes, record: Record, title: str = "error of the inferred z") -> None:
     kept = record["final"]["trajectories"]
     for task, error in zip(kept["task"], kept["inference_error"], strict=True):
         ax.plot(error, color=_COLOURS[task], linewidth=0.6, alpha=0.6)
@@ -116,7 +115,7 @@ def fig3(records: Records, seed: int = 0) -> Figure:
     ax = axes[2]
     at = steps(records["duplicate"][0])
     for k in (1, 2, 3):
-        kl = np.array([[p["kl"][0][k] for p in r["curve"]] for r in records["duplicate"]])  # (seeds, points)
+        kl = np.array([_kl_of_the_first(record, k) for record in records["duplicate"]])  # (seeds, points)
         low, middle, high = np.quantile(kl, [0.25, 0.5, 0.75], axis=0)
         label = f"KL(1, {k + 1})" + (": the same task" if k == 2 else "")
         ax.plot(at, middle, color=_COLOURS[k], label=label)
@@ -127,6 +126,11 @@ def fig3(records: Records, seed: int = 0) -> Figure:
     ax.set_ylim(0, None)
     ax.legend(frameon=False)
     return figure
+
+
+def _kl_of_the_first(record: Record, k: int) -> list[float]:
+    """KL divergence of the first task's embedding from that of task ``k``, at every evaluation."""
+    return [point["kl"][0][k] for point in record["curve"]]
 
 
 def pretrain(records: Records) -> Figure:
@@ -140,7 +144,8 @@ def pretrain(records: Records) -> Figure:
     for ax, (variant, found) in zip(axes, trained.items(), strict=False):
         for k, name in enumerate(ENVIRONMENTS[found[0]["env_id"]].tasks):
             grid = max((steps(r) for r in found), key=len)  # runs may have been evaluated at other steps
-            success = np.array([np.interp(grid, steps(r), [p["success"][k] for p in r["curve"]]) for r in found])
+            curves = [[point["success"][k] for point in r["curve"]] for r in found]
+            success = np.array([np.interp(grid, steps(r), curve) for r, curve in zip(found, curves, strict=True)])
             ax.plot(grid, success.T, color=_COLOURS[k], linewidth=0.6, alpha=0.5)
             ax.plot(grid, success.mean(0), color=_COLOURS[k], linewidth=2.2, label=name)
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -163,7 +168,8 @@ def fig4(records: Records, seed: int = 0) -> Figure:
                 ax.plot(xyz[:, 0], xyz[:, 1], color=colour, linewidth=0.8, alpha=0.7)
                 ax.plot(xyz[above, 0], xyz[above, 1], ".", color="#1971c2", markersize=3)
                 ax.plot(*xyz[0, :2], "k.", markersize=4)
-            shown = f"{len(path)} paths of {'one z' if draws == 1 else f'{draws} z in turn'}"
+            drawn = "one z" if draws == 1 else f"{draws} z in turn"
+            shown = f"{len(path)} paths of {drawn}"
             areas = ", ".join(f"{r['coverage'][draws - 1] * 1e4:.0f}" for r in found)
             ax.set_title(f"{variant} the inference term, {shown}\n{areas} cm² by seed", fontsize=10)
             ax.set(aspect="equal")
@@ -178,23 +184,15 @@ def fig4(records: Records, seed: int = 0) -> Figure:
     return figure
 
 
-_METHODS = {
-    "": ("ours", "#3b5bdb"),
-    "-no-inference": ("without the inference term", "#868e96"),
-    "-task-id": ("task id in place of an embedding", "#e8590c"),
-    "-all": ("pre-trained on all six tasks", "#2b8a3e"),
-    "-scratch": ("from scratch", "#9c36b5"),
-}
-
-
 def fig5(records: Records) -> Figure:
     """Figure 5: return and success against steps on the transfer tasks: interquartile mean, 95 % bootstrap interval."""
     figure = Figure(figsize=(13, 7.8), layout="constrained")
     axes = figure.subplots(2, len(FAMILIES), sharex="col")
     grid = np.linspace(0, TRANSFER_STEPS, 21)
     for column, (family, about) in enumerate(FAMILIES.items()):
-        for suffix, (label, colour) in _METHODS.items():
-            if not (found := records.get(family + suffix, [])):
+        for method, (label, colour, *_) in METHODS.items():
+            found = records.get(variant_of(family, method))
+            if not found:
                 continue
             for ax, key in zip(axes[:, column], ("return", "success"), strict=True):
                 scores = np.array([np.interp(grid, steps(r), worst(r, key)) for r in found])  # (seeds, points)
@@ -217,19 +215,21 @@ def fig5(records: Records) -> Figure:
     return figure
 
 
-def _seeds(found: list[dict[str, Any]]) -> str:
+def _seeds(found: list[Record]) -> str:
     return f"{len(found)} seed{'s' * (len(found) > 1)}"
 
 
-def _seeds_and_budget(found: list[dict[str, Any]]) -> str:
+def _seeds_and_budget(found: list[Record]) -> str:
     """For a legend: number of seeds and, where training went on beyond the figure, how it ended."""
-    if (last := steps(found[0])[-1]) < 1.05 * TRANSFER_STEPS:
+    last = steps(found[0])[-1]
+    if last < 1.05 * TRANSFER_STEPS:
         return _seeds(found)
-    return f"{_seeds(found)}; {np.mean([worst(r, 'success')[-1] for r in found]):.0%} after {last / 1e6:.1f} M steps"
+    success = np.mean([worst(r, "success")[-1] for r in found])
+    return f"{_seeds(found)}; {success:.0%} after {last / 1e6:.1f} M steps"
 
 
-def fig6(films: dict[str, tuple[list[int], list[NDArray[np.uint8]]]]) -> Figure:
-    """Figure 6: frames of the final policies; ``films`` has the steps and the frames shown, by task."""
+def fig6(films: measure.Films) -> Figure:
+    """Figure 6: frames of the final policies."""
     columns = max(len(shown) for shown, _ in films.values())
     figure = Figure(figsize=(2.2 * columns, 2.35 * len(films)), layout="constrained")
     axes = figure.subplots(len(films), columns, squeeze=False)
@@ -240,6 +240,3 @@ def fig6(films: dict[str, tuple[list[int], list[NDArray[np.uint8]]]]) -> Figure:
             ax.set(xticks=[], yticks=[])
             ax.set_title(f"step {step}", fontsize=8)
     return figure
-
-
-FIGURES = {"fig2": fig2, "fig3": fig3, "pretrain": pretrain, "fig4": fig4, "fig5": fig5}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,17 @@ from numpy.typing import NDArray
 import skill_envs
 from skill_agent import rollouts as evaluate
 from skill_agent.agent import SkillEmbedding
-from skill_agent.experiments.tables import Run
+from skill_agent.experiments.records import RECORDS, Records, networks_path
+from skill_agent.experiments.tables import FAMILIES, OURS, Run, variant_of
 from skill_agent.policy import SkillPolicy
 from skill_agent.rollouts import Rollouts
+from skill_agent.skills import load_policy
 from skill_agent.transfer import act
 from skill_envs import ENVIRONMENTS, TASKS
 
 Array = NDArray[np.float32]
+# What figure 6 shows of each transfer task: steps, and the frames at these steps.
+Films = dict[str, tuple[list[int], list[NDArray[np.uint8]]]]
 
 
 def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> dict[str, Any]:
@@ -76,7 +81,9 @@ def paths(run: Run, seed: int, skills: SkillPolicy, starts: int = 8, n: int = 40
     seeds = np.repeat(np.arange(first, first + starts), n).tolist()
     position = marginal_paths(skills, run.env_id, run.hold, draws, seeds, first)
     groups = position.reshape(starts, n, -1, 3)
-    ends = range(run.hold + 1, position.shape[1] + 1, run.hold)
+    areas = []
+    for end in range(run.hold + 1, position.shape[1] + 1, run.hold):
+        areas.append(round(float(np.mean([coverage(group[:, :end]) for group in groups])), 4))
     return {
         "seed": seed,
         "env_id": run.env_id,
@@ -84,7 +91,7 @@ def paths(run: Run, seed: int, skills: SkillPolicy, starts: int = 8, n: int = 40
         "hold": run.hold,
         "starts": starts,
         "paths": n,
-        "coverage": [round(float(np.mean([coverage(g[:, :end]) for g in groups])), 4) for end in ends],
+        "coverage": areas,
         "lifted": round(float(lifted(position).any(1).mean()), 4),
         "position": np.round(groups[0, :kept].astype(float), 3).tolist(),
         "position_of_one_z": np.round(groups[0, :, : run.hold + 1].astype(float), 3).tolist(),
@@ -153,3 +160,22 @@ def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:
     offsets = final[:, None] - np.asarray(task.goals)[None]
     inside = np.linalg.norm(offsets, axis=-1) <= task.goal_radius
     return [float(x) for x in inside.mean(axis=0)]
+
+
+def films(
+    folder: Path = RECORDS, records: Records | None = None, shown: Sequence[int] = (0, 6, 12, 18, 28, 44, 99)
+) -> Films:
+    """What figure 6 shows: steps and frames of one episode of each family's transferred policy that there is.
+
+    Args:
+        folder: of the records, with the policies; those of seed 0 are filmed.
+        records: of the policies; not needed.
+        shown: steps.
+    """
+    found = {}
+    for family, about in FAMILIES.items():
+        path = networks_path(folder, "fig5", variant_of(family, OURS), 0)
+        if path.exists():
+            frames, _ = evaluate.film(load_policy(path), f"SkillEmbed/{about.name}-v0", 1, seed=0)
+            found[about.name] = (list(shown), [frames[step] for step in shown])
+    return found

@@ -1,143 +1,195 @@
-"""The runner of the experiments, and the raw records that it keeps."""
+"""The runner of the figures' runs: what is missing is trained, several at a time, and what they leave is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import signal
+import threading
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import chain
+from multiprocessing import connection as pipes
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from skill_agent import rollouts
-from skill_agent.experiments import folder as run_folder
-from skill_agent.experiments import measure, train
-from skill_agent.experiments.records import RECORDS, record_path
-from skill_agent.experiments.tables import EXPERIMENTS, FAMILIES, FIGURES, Run
-from skill_agent.files import read_json, write_json, write_whole
-from skill_agent.policy import SkillPolicy
-from skill_agent.skills import load_policy, load_skills
+from skill_agent.experiments.progress import reported_to
+from skill_agent.experiments.records import RECORDS, is_kept, write_record
+from skill_agent.experiments.registry import FIGURES
+from skill_agent.experiments.work import SKILLS, Job
 
-RUNS = Path("runs")
-LEAVE_NETWORKS = ("pretrain", "fig5")  # figures whose runs leave skills or a policy beside the record
+POLL = 0.5  # time between two looks at the workers' steps [s]
 
 
-def _work(figure: str, variant: str, seed: int, records: str) -> str:
-    torch.set_num_threads(1)
-    run, path = EXPERIMENTS[figure][variant], record_path(Path(records), figure, variant, seed)
-    if figure == "fig4":
-        record = measure.paths(run, seed, skills_of(Path(records), run, seed))
-    elif run.skills:
-        record = train.transfer(run, seed, skills_of(Path(records), run, seed), path.with_suffix(".safetensors"))
-    elif figure in FIGURES:
-        _, record = train.train(run, seed)
-    else:
-        record = _long(run, seed, RUNS / figure / path.stem, path.with_suffix(".safetensors"))
-    write_json(path, {"figure": figure, "variant": variant, **record})
-    return f"{figure} {variant} seed {seed}"
+class Progress(NamedTuple):
+    """How far all runs are.
 
-
-def skills_of(records: Path, run: Run, seed: int) -> SkillPolicy:
-    """The skills of the same seed that ``run`` transfers.
-
-    Raises:
-        FileNotFoundError: they were not trained.
+    Attributes:
+        finished: name of a run that has just ended; empty between two ends.
+        done: finished runs.
+        runs: all runs.
+        steps_done: environment steps that were taken, in finished and in unfinished runs.
+        steps: those of all runs together.
     """
-    path = record_path(records, "pretrain", run.skills, seed).with_suffix(".safetensors")
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; run: skill-embed reproduce pretrain --variants {run.skills}")
-    return load_skills(path)
 
-
-def films(
-    records: Path = RECORDS, seed: int = 0, shown: Sequence[int] = (0, 6, 12, 18, 28, 44, 99)
-) -> dict[str, tuple[list[int], list[NDArray[np.uint8]]]]:
-    """What figure 6 shows: steps and frames of one episode of each family's transferred policy that there is.
-
-    Args:
-        records: folder of the records, with the policies.
-        seed: of policy and episode.
-        shown: steps.
-    """
-    found = {}
-    for family, (name, *_) in FAMILIES.items():
-        path = record_path(records, "fig5", family, seed).with_suffix(".safetensors")
-        if path.exists():
-            frames, _ = rollouts.film(load_policy(path), f"SkillEmbed/{name}-v0", 1, seed)
-            found[name] = (list(shown), [frames[step] for step in shown])
-    return found
-
-
-def _long(run: Run, seed: int, folder: Path, skills: Path) -> Any:
-    """Train in a run's folder, going on where it was stopped; keep the skills, and return the record.
-
-    Raises:
-        ValueError: the folder is that of another run, such as of the same name before its settings were changed.
-    """
-    if (folder / run_folder.SETTINGS).exists():
-        if run_folder.run_of(folder) != (run, seed):
-            raise ValueError(f"{folder} is of other settings than seed {seed} of {run}; move it away")
-        run_folder.resume(folder)
-    else:
-        run_folder.start(run, seed, folder)
-    write_whole(skills, (folder / "skills.safetensors").read_bytes())
-    return read_json(folder / run_folder.RECORD)
+    finished: str
+    done: int
+    runs: int
+    steps_done: int
+    steps: int
 
 
 def reproduce(
     figure: str, seeds: int, jobs: int, records: Path = RECORDS, variants: Sequence[str] = ()
-) -> Iterator[tuple[str, int, int]]:
+) -> Generator[Progress]:
     """Train every run of a figure that has no record yet, and the skills it needs, ``jobs`` at a time.
 
-    Each run has one thread. Long ones have a folder below `RUNS`, and go on there where they were stopped.
+    Each run has one thread. Long ones have a folder below `RUNS`, and go on there where they were stopped. Records
+    are never replaced. A run with a record is trained again only for its networks, where they are needed and not
+    kept. The runs end with this process, however it ends, and when the iterator is closed.
 
     Args:
-        figure: a key of `EXPERIMENTS`.
+        figure: a key of `FIGURES`.
         seeds: seeds 0 to ``seeds - 1``.
         jobs: processes.
         records: folder of the records.
         variants: which of the figure's runs; empty for all.
 
     Yields:
-        The name of a finished run, how many are done and how many there are.
+        Progress, at every end of a run and about twice a second.
 
     Raises:
+        RuntimeError: a training was killed.
         ValueError: an unknown figure or variant, or fewer than one seed or job.
     """
-    if figure not in EXPERIMENTS:
-        raise ValueError(f"figure={figure!r} is not valid; choose from {list(EXPERIMENTS)}")
-    if unknown := sorted(set(variants) - set(EXPERIMENTS[figure])):
-        raise ValueError(f"variants={unknown} are not valid; choose from {list(EXPERIMENTS[figure])}")
+    if figure not in FIGURES:
+        raise ValueError(f"figure={figure!r} is not valid; choose from {list(FIGURES)}")
+    unknown = sorted(set(variants) - set(FIGURES[figure].runs))
+    if unknown:
+        raise ValueError(f"variants={unknown} are not valid; choose from {list(FIGURES[figure].runs)}")
     if seeds < 1 or jobs < 1:
         raise ValueError(f"seeds={seeds}, jobs={jobs} is not valid; choose at least 1")
-    chosen = variants or list(EXPERIMENTS[figure])
-    skills = sorted({EXPERIMENTS[figure][variant].skills for variant in chosen} - {""})
-    stages = [
-        [
-            (name, variant, seed, str(records))
-            for seed in range(seeds)
-            for variant in wanted
-            if not _done(name, record_path(records, name, variant, seed))
-        ]
-        for name, wanted in (("pretrain", skills), (figure, chosen))  # what is transferred is trained first
-    ]
-    done, total = 0, sum(map(len, stages))
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for stage in stages:
-            running: set[Future[str]] = set()
-            while stage or running:
-                # No more are submitted than run, so that none begins after one has failed or was interrupted.
-                while stage and len(running) < jobs:
-                    running.add(pool.submit(_work, *stage.pop(0)))
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    done += 1
-                    yield future.result(), done, total
+    wanted = _wanted(figure, seeds, records, variants)
+    yield from _work_all([_skills_for(wanted), wanted], jobs)  # what is transferred is trained first
 
 
-def _done(figure: str, record: Path) -> bool:
-    """Whether a run left its record, and the networks that go with it."""
-    return record.exists() and (figure not in LEAVE_NETWORKS or record.with_suffix(".safetensors").exists())
+def _wanted(figure: str, seeds: int, records: Path, variants: Sequence[str]) -> list[Job]:
+    """The runs of a figure that are not done."""
+    entry = FIGURES[figure]
+    wanted = []
+    for seed in range(seeds):
+        for variant in variants or entry.runs:
+            job = Job(entry.records or figure, variant, entry.runs[variant], seed, records, entry.work)
+            if not is_kept(job.record) or (entry.networks and not job.networks.exists()):
+                wanted.append(job)
+    return wanted
+
+
+def _skills_for(wanted: list[Job]) -> list[Job]:
+    """The trainings of the skills that jobs transfer, where the networks are not there."""
+    entry = FIGURES[SKILLS]
+    found: dict[tuple[int, str], Job] = {}
+    for job in wanted:
+        name = job.run.skills
+        if name:
+            skills = Job(SKILLS, name, entry.runs[name], job.seed, job.records, entry.work)
+            if not skills.networks.exists():
+                found[job.seed, name] = skills
+    return [found[key] for key in sorted(found)]
+
+
+def _work_all(stages: list[list[Job]], jobs: int) -> Iterator[Progress]:
+    """Work the jobs of each stage in parallel, one stage after the other."""
+    all_jobs = list(chain(*stages))
+    if not all_jobs:
+        return
+    context = get_context("spawn")
+    # A number for each job, which its worker alone writes. It needs no lock, which a kill could leave locked.
+    taken = context.RawArray("q", len(all_jobs))
+    # Nobody writes to this pipe. Its writing end is this process's alone, so that workers see when that is gone.
+    reader, writer = context.Pipe(duplex=False)
+    done = 0
+    try:
+        with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(reader, taken)) as pool:
+            try:
+                for stage in stages:
+                    for ended in _work_stage(pool, stage, all_jobs, jobs):
+                        if ended is not None:
+                            done += 1
+                            taken[ended] = all_jobs[ended].run.total_timesteps
+                        yield _progress(all_jobs, taken, done, ended)
+            except (KeyboardInterrupt, SystemExit, GeneratorExit):
+                # The workers end in the middle of their runs. After an error in one run, the others come to their end.
+                writer.close()
+                raise
+    except BrokenProcessPool as error:
+        raise RuntimeError("a training was killed, or memory did not suffice; finished runs are kept") from error
+    finally:
+        writer.close()
+        reader.close()
+
+
+def _work_stage(pool: ProcessPoolExecutor, stage: list[Job], all_jobs: list[Job], jobs: int) -> Iterator[int | None]:
+    """Work the jobs of one stage; yields the place of each finished one in ``all_jobs``, and now and then None."""
+    waiting = [all_jobs.index(job) for job in stage]
+    running: dict[Future[None], int] = {}
+    while waiting or running:
+        # No more are submitted than run, so that none begins after one has failed or was interrupted.
+        while waiting and len(running) < jobs:
+            index = waiting.pop(0)
+            running[pool.submit(_work, all_jobs[index], index)] = index
+        ended, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
+        for future in ended:
+            index = running.pop(future)
+            future.result()
+            yield index
+        if not ended:
+            yield None
+
+
+def _progress(all_jobs: list[Job], taken: Sequence[int], done: int, ended: int | None) -> Progress:
+    total = steps = 0
+    for job, so_far in zip(all_jobs, taken, strict=True):
+        total += job.run.total_timesteps
+        steps += min(so_far, job.run.total_timesteps)  # a training takes a few more than it was asked for
+    name = ""
+    if ended is not None:
+        job = all_jobs[ended]
+        name = f"{job.figure} {job.variant} seed {job.seed}"
+    return Progress(name, done, len(all_jobs), steps, total)
+
+
+# In a worker: where to write the steps of its jobs.
+_taken: Any = None
+
+
+def _begin(reader: pipes.Connection, taken: Any) -> None:
+    """Make this process a worker, which ends with the process that began it."""
+    global _taken
+    _taken = taken
+    # An interrupt by the keyboard reaches all processes. The one that began the workers decides what comes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(reader,), daemon=True).start()
+
+
+def _end_with_parent(reader: pipes.Connection) -> None:
+    """Wait until the other end of the pipe is gone: closed, or its process dead of whatever."""
+    pipes.wait([reader])
+    os._exit(1)
+
+
+def _work(job: Job, index: int) -> None:
+    """Work one job, and keep what it leaves."""
+    torch.set_num_threads(1)
+    with reported_to(partial(_note, index)):
+        record, networks = job.work(job)
+    write_record(job.record, {"figure": job.figure, "variant": job.variant, **record}, networks)
+
+
+def _note(index: int, steps: int) -> None:
+    if _taken is not None:
+        _taken[index] = steps

@@ -1,39 +1,54 @@
-"""Interquartile means over seeds and their bootstrap intervals, by rliable (Agarwal et al., 2021)."""
+"""Interquartile means over seeds (Agarwal et al., 2021), and bootstrap intervals that are the same at every call."""
 
 from __future__ import annotations
 
-import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rliable import library
 from scipy import stats
 
 Array = NDArray[np.float64]
 
 
-def _iqm(runs: Array) -> Array:
-    """Interquartile mean (points,) of runs (seeds, tasks, points): rliable's, for all points at once."""
-    mean: Array = stats.trim_mean(runs.reshape(-1, runs.shape[-1]), 0.25, axis=0)
+def iqm(scores: Array, axis: int = 0) -> Array:
+    """Mean of the middle half of the seeds: a quarter of them, rounded down, is left out at either end."""
+    mean: Array = stats.trim_mean(scores, 0.25, axis=axis)
     return mean
 
 
 def iqm_interval(scores: ArrayLike, reps: int = 2_000) -> tuple[Array, Array, Array]:
-    """Interquartile mean over seeds at every point of a curve, with its 95 % stratified bootstrap interval.
+    """Interquartile mean over seeds at every point of a curve, with its 95 % bootstrap interval (percentile).
+
+    Whole seeds are drawn, so that a sample has all points of a curve or none. One seed is its own interval.
 
     Args:
-        scores: (seeds, points) of one task, or (seeds, tasks, points).
-        reps: bootstrap samples.
+        scores: (seeds, points).
+        reps: bootstrap samples, seeded.
 
     Returns:
         Middle, low and high, (points,) each.
     """
     runs = np.asarray(scores, float)
-    runs = runs[:, None] if runs.ndim == 2 else runs
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "random_state is deprecated", FutureWarning)  # the way rliable seeds
-        middle, interval = library.get_interval_estimates(
-            {"": runs}, _iqm, reps=reps, random_state=np.random.RandomState(0)
-        )
-    low, high = interval[""]
-    return middle[""], low, high
+    middle = iqm(runs)
+    if len(runs) < 2:
+        return middle, middle, middle
+    interval = stats.bootstrap(
+        (runs,), iqm, axis=0, n_resamples=reps, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return middle, interval.low, interval.high
+
+
+def ratio_interval(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:
+    """Ratio of the means over seeds and its 95 % bootstrap interval (percentile, paired by seed); NaN for one seed."""
+    a, b = np.asarray(numerator), np.asarray(denominator)
+    if len(a) < 2:
+        return float(a.mean() / b.mean()), float("nan"), float("nan")
+
+    def ratio(x: Any, y: Any, axis: int = -1) -> Any:
+        return x.mean(axis) / y.mean(axis)
+
+    interval = stats.bootstrap(
+        (a, b), ratio, paired=True, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return float(ratio(a, b)), float(interval.low), float(interval.high)

@@ -1,8 +1,8 @@
-"""Experiments as data: what is trained for each figure, and with which settings."""
+"""The runs as data: what is trained for each figure, and with which settings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from skill_envs import ENVIRONMENTS, arm
@@ -74,16 +74,14 @@ FOUR_GAUSSIAN: dict[str, Any] = {
 # The same, for a short time: without, the goal of one of the four tasks was not found in most seeds.
 DUPLICATE: dict[str, Any] = TWO_GOALS | {"versatility_start": 5.0, "versatility_power": 1.0, "versatility_warmup": 0.3}
 
-FIGURES: dict[str, dict[str, Run]] = {
-    "fig2": {
-        "with": _point_mass("TwoGoals", 280_000, **TWO_GOALS),
-        "without": _point_mass("TwoGoals", 280_000, **TWO_GOALS | {"inference_coef": 0.0}),
-    },
-    "fig3": {
-        "bernoulli": _point_mass("FourGoals", 500_000, **BERNOULLI),
-        "gaussian": _point_mass("FourGoals", 450_000, **FOUR_GAUSSIAN),
-        "duplicate": _point_mass("Duplicate", 500_000, **DUPLICATE),
-    },
+FIGURE2 = {
+    "with": _point_mass("TwoGoals", 280_000, **TWO_GOALS),
+    "without": _point_mass("TwoGoals", 280_000, **TWO_GOALS | {"inference_coef": 0.0}),
+}
+FIGURE3 = {
+    "bernoulli": _point_mass("FourGoals", 500_000, **BERNOULLI),
+    "gaussian": _point_mass("FourGoals", 450_000, **FOUR_GAUSSIAN),
+    "duplicate": _point_mass("Duplicate", 500_000, **DUPLICATE),
 }
 
 ARM: dict[str, Any] = {
@@ -112,11 +110,17 @@ VERSATILE: dict[str, Any] = {
 
 
 class Family(NamedTuple):
-    """A family of section 7.2: two pre-training tasks, and the task that their skills are transferred to."""
+    """A family of the arm's tasks (section 7.2): two for pre-training, and one that their skills are transferred to.
+
+    Attributes:
+        name: of the transfer task; with "Pretrain" behind it, of the pre-training environment.
+        pretrain_steps: budget of its pre-training.
+        settings: of its pre-training, on top of `ARM`.
+    """
 
     name: str
     pretrain_steps: int
-    settings: dict[str, Any]  # of its pre-training, on top of `ARM`
+    settings: dict[str, Any]
 
 
 FAMILIES = {
@@ -124,27 +128,59 @@ FAMILIES = {
     "lwall": Family("LWall", 1_536_000, VERSATILE),
     "railpush": Family("RailPush", 1_536_000, {}),
 }
-# What figure 5 compares with: skills of the same pre-training, but for these settings. Where a2 is 0 the policy
-# ignores q, which noise would only blur.
-BASELINES: dict[str, dict[str, Any]] = {
-    "no-inference": {"inference_coef": 0.0, "inference_noise": 0.0},
-    "task-id": {"embedding": "task_id"},
+
+
+class Method(NamedTuple):
+    """A method of figure 5; where nothing else is said, its skills are trained for each family.
+
+    Attributes:
+        label: for the figure's legend.
+        colour: of its curve.
+        settings: of its pre-training, on top of ours.
+        skills: a variant of `PRETRAIN` whose skills it transfers to every family, in place of own ones.
+        transfers: whether there are skills; without, the transfer task is learned from scratch, in as many steps
+            as pre-training and transfer have together.
+    """
+
+    label: str
+    colour: str
+    settings: dict[str, Any]
+    skills: str = ""
+    transfers: bool = True
+
+
+OURS = ""  # its runs have the family's name alone; those of the others, as in "lwall-scratch", their own as well
+METHODS = {
+    OURS: Method("ours", "#3b5bdb", {}),
+    # Where a2 is 0 the policy ignores q, which noise would only blur.
+    "no-inference": Method("without the inference term", "#868e96", {"inference_coef": 0.0, "inference_noise": 0.0}),
+    "task-id": Method("task id in place of an embedding", "#e8590c", {"embedding": "task_id"}),
+    "all": Method("pre-trained on all six tasks", "#2b8a3e", {}, skills="all"),
+    "scratch": Method("from scratch", "#9c36b5", {}, transfers=False),
 }
+
+
+def variant_of(family: str, method: str) -> str:
+    """The variant of `PRETRAIN` and of figure 5 that is a family's, by a method."""
+    return f"{family}-{method}" if method else family
 
 
 def _arm(name: str, total_timesteps: int, **settings: Any) -> Run:
     return Run(f"SkillEmbed/{name}-v0", total_timesteps, ARM | settings, learning_rate=1e-3)
 
 
-PRETRAIN = {
-    **{
-        f"{family}{suffix}": _arm(f"{name}Pretrain", steps, **own | settings)
-        for suffix, settings in [("", {}), *((f"-{method}", settings) for method, settings in BASELINES.items())]
-        for family, (name, steps, own) in FAMILIES.items()
-    },
-    "all": _arm("PretrainAll", 3_072_000, **VERSATILE, embedding_dim=6),
-    "pointmass": _point_mass("Duplicate", 500_000, **TWO_GOALS),
-}
+def pretrain_runs() -> dict[str, Run]:
+    """The pre-trainings of every family by every method that has its own, of all six tasks, and of the point mass."""
+    runs = {}
+    for method, about in METHODS.items():
+        if about.skills or not about.transfers:
+            continue
+        for family, (name, steps, settings) in FAMILIES.items():
+            runs[variant_of(family, method)] = _arm(f"{name}Pretrain", steps, **settings | about.settings)
+    runs["all"] = _arm("PretrainAll", 3_072_000, **VERSATILE, embedding_dim=6)
+    runs["pointmass"] = _point_mass("Duplicate", 500_000, **TWO_GOALS)
+    return runs
+
 
 TRANSFER_STEPS = 512_000
 MAPPING: dict[str, Any] = {
@@ -160,39 +196,38 @@ MAPPING: dict[str, Any] = {
     "policy_log_std": (-1.4, -0.2),
     "policy_entropy_coef": 0.05,
 }
+_POINT_MASS_MAPPING = MAPPING | {"bf16": False, "policy_kwargs": {"net_arch": [64, 64]}}
 
 
-def _transfers(family: str) -> dict[str, Run]:
-    name, pretrain_steps, _ = FAMILIES[family]
-    skills = {family: family, **{f"{family}-{m}": f"{family}-{m}" for m in BASELINES}, f"{family}-all": "all"}
-    ours = Run(f"SkillEmbed/{name}-v0", TRANSFER_STEPS, MAPPING, learning_rate=1e-3, hold=5)
-    return {
-        **{variant: replace(ours, skills=found) for variant, found in skills.items()},
-        f"{family}-scratch": _arm(name, pretrain_steps + TRANSFER_STEPS, embedding="task_id"),
-    }
+def transfer_runs() -> dict[str, Run]:
+    """The transfers to every family's task by every method, and that of the point mass."""
+    runs = {}
+    for family, (name, pretrain_steps, _) in FAMILIES.items():
+        for method, about in METHODS.items():
+            variant = variant_of(family, method)
+            if about.transfers:
+                skills = about.skills or variant
+                runs[variant] = Run(
+                    f"SkillEmbed/{name}-v0", TRANSFER_STEPS, MAPPING, learning_rate=1e-3, skills=skills, hold=5
+                )
+            else:
+                runs[variant] = _arm(name, pretrain_steps + TRANSFER_STEPS, embedding="task_id")
+    runs["pointmass"] = Run("SkillEmbed/PointMassCorner-v0", 1_000_000, _POINT_MASS_MAPPING, skills="pointmass", hold=2)
+    return runs
+
+
+PRETRAIN = pretrain_runs()
+FIGURE4 = {
+    "with": Run("SkillEmbed/Push-v0", 160_000, skills="lwall", hold=50),
+    "without": Run("SkillEmbed/Push-v0", 160_000, skills="lwall-no-inference", hold=50),
+}
 
 
 def default_run(env_id: str) -> Run:
     """The training of an environment where nothing else is said: that of its family, if it is for pre-training."""
-    if env_id in (found := {run.env_id: run for run in reversed(PRETRAIN.values())}):
-        return found[env_id]
+    for run in PRETRAIN.values():
+        if run.env_id == env_id:
+            return run
     if ENVIRONMENTS[env_id].tasks[0] in arm.TASKS:
         return Run(env_id, 1_024_000, ARM, learning_rate=1e-3)
     return Run(env_id, 280_000, POINT_MASS | TWO_GOALS)
-
-
-FIGURE4 = {
-    variant: Run("SkillEmbed/Push-v0", 160_000, skills=skills, hold=50)
-    for variant, skills in {"with": "lwall", "without": "lwall-no-inference"}.items()
-}
-FIGURE5 = {variant: run for family in FAMILIES for variant, run in _transfers(family).items()}
-_POINT_MASS_MAPPING = MAPPING | {"bf16": False, "policy_kwargs": {"net_arch": [64, 64]}}
-POINT_MASS_TRANSFER = Run("SkillEmbed/PointMassCorner-v0", 1_000_000, _POINT_MASS_MAPPING, skills="pointmass", hold=2)
-
-EXPERIMENTS = {
-    **FIGURES,
-    "pretrain": PRETRAIN,
-    "fig4": FIGURE4,
-    "fig5": FIGURE5 | {"pointmass": POINT_MASS_TRANSFER},
-}
-SEEDS = {"fig2": 10, "fig3": 10, "pretrain": 3, "fig4": 5, "fig5": 3, "fig6": 3}

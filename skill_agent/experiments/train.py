@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import time
-import warnings
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +19,11 @@ import skill_envs
 from skill_agent import rollouts as evaluate
 from skill_agent.agent import SkillEmbedding
 from skill_agent.checkpoint import RunCheckpoint
+from skill_agent.experiments import progress
 from skill_agent.experiments.measure import measure
 from skill_agent.experiments.tables import Run
 from skill_agent.perceptrons import BFLOAT16
 from skill_agent.policy import SkillPolicy
-from skill_agent.skills import export_policy
 from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
 from skill_agent.vec import make_skill_vec_env
 from skill_envs import ENVIRONMENTS
@@ -39,11 +36,7 @@ def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedd
         env = SkillSpaceVecEnv(env, skills, run.hold, seed)
     policy = "MultiInputPolicy" if len(ENVIRONMENTS[run.env_id].tasks) > 1 else "MlpPolicy"
     schedule = LinearSchedule(run.learning_rate, 0.1 * run.learning_rate, 1.0)
-    settings = dict(run.settings)
-    if settings.get("compile") and not any(map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++"))):
-        warnings.warn("no C++ compiler was found, so that updates are not compiled and take longer", stacklevel=2)
-        settings["compile"] = False
-    return SkillEmbedding(policy, env, schedule, seed=seed, device="cpu", **settings)
+    return SkillEmbedding(policy, env, schedule, seed=seed, device="cpu", **run.settings)
 
 
 class Evaluation(BaseCallback):
@@ -113,7 +106,7 @@ def train(
     Args:
         run: what to train.
         seed: seed of everything.
-        progress_bar: show SB3's progress bar.
+        progress_bar: show SB3's progress bar, unless steps are reported elsewhere.
         agent: an agent made by `build`, for example with another logger or from a checkpoint; None makes one.
         evaluation: of the run, from the same checkpoint; None begins a new curve.
         checkpoints: saves checkpoints on the way.
@@ -123,12 +116,15 @@ def train(
     """
     agent, evaluation = agent or build(run, seed), evaluation or Evaluation.of(run)
     remaining = run.total_timesteps - agent.num_timesteps
+    callbacks: list[BaseCallback] = [progress.Steps(), evaluation]
+    if checkpoints is not None:
+        # The last checkpoint is without the last evaluation, so that a resumed training makes it once.
+        callbacks.insert(0, checkpoints)
     agent.learn(
         remaining,
-        # The last checkpoint is without the last evaluation, so that a resumed training makes it once.
-        callback=[evaluation] if checkpoints is None else [checkpoints, evaluation],
+        callback=callbacks,
         reset_num_timesteps=agent._last_obs is None,
-        progress_bar=progress_bar and remaining > 0,
+        progress_bar=progress_bar and remaining > 0 and not progress.is_reported(),
     )
     seconds = evaluation.seconds
     assert agent.env is not None
@@ -139,15 +135,18 @@ def train(
 
 def describe(run: Run, seed: int, agent: SkillEmbedding, seconds: float) -> dict[str, Any]:
     """What was trained, with what, on what, and how long it took."""
+    settings = asdict(run)
+    if not run.skills:  # and nothing is held
+        del settings["skills"], settings["hold"]
     return {
-        **{name: value for name, value in asdict(run).items() if name not in ("skills", "hold") or run.skills},
+        **settings,
         "seed": seed,
         "total_timesteps": agent.num_timesteps * run.hold,
         "updates": agent._n_updates,
         "train_seconds": round(seconds, 1),
         "torch_threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
-        "bfloat16": agent.config.bf16 and BFLOAT16,  # in the settings it is a wish
+        "bfloat16": bool(agent.config.bf16 and BFLOAT16),  # in the settings it is a wish
         "versions": {
             "skill-embed": skill_envs.__version__,
             "python": platform.python_version(),
@@ -156,31 +155,29 @@ def describe(run: Run, seed: int, agent: SkillEmbedding, seconds: float) -> dict
     }
 
 
-def transfer(run: Run, seed: int, skills: SkillPolicy, out: Path) -> dict[str, Any]:
-    """Learn z = f(x) over frozen skills, and write both to one file.
+def transfer(run: Run, seed: int, skills: SkillPolicy) -> tuple[TransferredPolicy, dict[str, Any]]:
+    """Learn z = f(x) over frozen skills.
 
     Args:
         run: what to train.
         seed: seed of everything.
         skills: trained skills; they are not changed.
-        out: the transferred policy.
 
     Returns:
-        The raw record.
+        The transferred policy and the raw record.
     """
     agent = build(run, seed, skills)
     policy = TransferredPolicy(skills, agent.policy, run.hold)
     curve = TransferEvaluation(policy, run)
     curve.evaluate(0)
-    agent.learn(run.total_timesteps // run.hold, callback=curve)
+    agent.learn(run.total_timesteps // run.hold, callback=[progress.Steps(run.hold), curve])
     assert agent.env is not None
     agent.env.close()
-    export_policy(policy, out, force=True)
     reward, success = evaluate.episodes(policy, run.env_id, 100, seed=20_000 + seed)
     final = {"episodes_per_task": 100, "return": float(reward.sum(1).mean()), "success": [float(success[:, -1].mean())]}
     _, success = evaluate.episodes(policy, run.env_id, 100, seed=20_000 + seed, deterministic=True)
     final["success_deterministic"] = [float(success[:, -1].mean())]
-    return {**describe(run, seed, agent, curve.seconds), "curve": curve.curve, "final": final}
+    return policy, {**describe(run, seed, agent, curve.seconds), "curve": curve.curve, "final": final}
 
 
 class TransferEvaluation(BaseCallback):

@@ -1,0 +1,42 @@
+"""Steps of a training, for whoever shows them: in a worker they go to the process that began it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+Report = Callable[[int], None]
+_reports: list[Report] = []
+
+
+@contextmanager
+def reported_to(report: Report) -> Iterator[None]:
+    """Tell ``report`` the environment steps so far of every training in this block; no bar of its own is shown."""
+    _reports.append(report)
+    try:
+        yield
+    finally:
+        _reports.pop()
+
+
+def is_reported() -> bool:
+    """Whether somebody is told."""
+    return bool(_reports)
+
+
+class Steps(BaseCallback):
+    """Tells how many environment steps were taken; ``hold`` is the number of those in one step of the learner."""
+
+    def __init__(self, hold: int = 1) -> None:
+        """It changes nothing about the training."""
+        super().__init__()
+        self.hold = hold
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        for report in _reports:
+            report(self.num_timesteps * self.hold)
