@@ -279,6 +279,7 @@ def main() -> None:
             old.unlink()
     write_pages(FOLDER)
     write_pictures(FOLDER)
+    write_animation(FOLDER.parent / "figures" / "transfer.webp")
     print(f"{len(ENVIRONMENTS)} pages in {FOLDER}")
 
 
