@@ -1,15 +1,18 @@
 """Mappings z = f(x) that SB3's own algorithms have learned: their actors as one kind of network, for files and acting.
 
-An actor of SAC, TD3, DDPG, PPO or A2C is a perceptron with a head for the mean. What differs is the spread of its draws
-(a layer, a constant or none) and how a draw comes into the bounds (a tanh, or clipping).
+An actor of SAC, TD3, DDPG, PPO or A2C is a perceptron with a head for the mean of z. What differs is the spread of its
+draws (a layer, a constant or none) and how a draw comes into the bounds (a tanh, or clipping).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
@@ -24,6 +27,7 @@ from torch import Tensor, nn
 from skill_agent.densities import gaussian_sample
 from skill_envs import checks
 
+Activations = Mapping[str, type[nn.Module]]  # by name
 SPREADS = ("layer", "constant", "none")
 
 
@@ -166,6 +170,69 @@ def assemble(
     mapping.load_state_dict(state, assign=True)
     mapping.set_training_mode(False)
     return mapping
+
+
+def describe_mlp(mapping: MlpMapping, activations: Activations) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What a file says of a mapping, and its arrays.
+
+    Args:
+        mapping: from `mlp_mapping`.
+        activations: those that a file can name.
+
+    Raises:
+        ValueError: an activation that a file can't name.
+    """
+    activation = mapping.activation_fn.__name__
+    if activations.get(activation) is not mapping.activation_fn:
+        raise ValueError(f"activation_fn={activation} can't be exported; choose from {list(activations)}")
+    description = {
+        "kind": "mlp",
+        "net_arch": mapping.net_arch,
+        "activation": activation,
+        "spread": mapping.spread,
+        "squash": mapping.squash_output,
+    }
+    arrays = {name: value.numpy(force=True) for name, value in mapping.state_dict().items()}
+    for name, space in (("observation", mapping.observation_space), ("action", mapping.action_space)):
+        assert isinstance(space, spaces.Box)
+        arrays |= {f"{name}_low": space.low, f"{name}_high": space.high}
+    return description, {name: array.copy(order="C") for name, array in arrays.items()}
+
+
+def revive_mlp(description: dict[str, Any], arrays: dict[str, NDArray[Any]], activations: Activations) -> MlpMapping:
+    """The mapping that `describe_mlp` described; a stranger may have written both arguments.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError: what the description says can't be, or does not fit the arrays.
+    """
+    checks.one_of("kind", description["kind"], ["mlp"])
+    checks.one_of("activation", description["activation"], list(activations))
+    observation_space, action_space = (_take_box(name, arrays) for name in ("observation", "action"))
+    if not action_space.is_bounded():
+        raise ValueError("the bounds of z are not finite")
+    if len(description["net_arch"]) > len(arrays):
+        raise ValueError(f"net_arch has {len(description['net_arch'])} layers; there are {len(arrays)} arrays")
+    for name, array in arrays.items():
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise ValueError(f"{name} of {array.dtype} is not valid; choose finite numbers of float32")
+    return assemble(
+        observation_space,
+        action_space,
+        description["net_arch"],
+        activations[description["activation"]],
+        description["spread"],
+        description["squash"],
+        {name: torch.from_numpy(array) for name, array in arrays.items()},
+    )
+
+
+def _take_box(name: str, arrays: dict[str, NDArray[Any]]) -> spaces.Box:
+    """Remove the bounds of a space from the arrays of a file, and make it."""
+    low, high = arrays.pop(f"{name}_low"), arrays.pop(f"{name}_high")
+    alike = low.shape == high.shape and low.dtype == high.dtype and low.dtype.kind == "f"
+    if not alike or not low.size or not (low <= high).all():  # NaN is not
+        raise ValueError(f"the bounds of the {name} are not valid: {low} to {high}")
+    return spaces.Box(low, high, dtype=low.dtype.type)
 
 
 def _actor(policy: BasePolicy) -> _Actor:

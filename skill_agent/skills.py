@@ -12,23 +12,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.numpy
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
 import skill_envs
 from skill_agent.config import SkillConfig
 from skill_agent.divergence import check_parameters
 from skill_agent.files import write_whole
-from skill_agent.mappings import MlpMapping, assemble, mlp_mapping
+from skill_agent.mappings import MlpMapping, describe_mlp, mlp_mapping, revive_mlp
 from skill_agent.policy import SkillPolicy
 from skill_agent.transfer import TransferredPolicy
-from skill_envs import checks
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -73,11 +72,7 @@ def export_policy(policy: TransferredPolicy, path: Path | str, *, force: bool = 
         TypeError: a mapping of another class, or with parts that a file can't hold.
         ValueError: an activation that a file can't name.
     """
-    if isinstance(policy.mapping, SkillPolicy):
-        mapping = _describe(policy.mapping, critics=False)
-    else:
-        mapping = _describe_mlp(mlp_mapping(policy.mapping))
-    parts = {"skills": _describe(policy.skills, critics=False), "mapping": mapping}
+    parts = {name: _describe_part(getattr(policy, name)) for name in _PARTS}
     description = {"hold": policy.hold, **{name: described for name, (described, _) in parts.items()}}
     arrays = {f"{name}/{key}": array for name, (_, found) in parts.items() for key, array in found.items()}
     return _write(Path(path), description, arrays, force)
@@ -109,15 +104,14 @@ def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Transfe
     path = _find(path, "policy")
     description, arrays = _read(path)
     try:
-        found = {}
-        for name in _PARTS:
-            prefix = f"{name}/"
-            found[name] = {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
-        skills = _revive(description["skills"], found["skills"]).to(device)
-        # A mapping that an algorithm of SB3 has learned says its kind; a SkillPolicy has none.
-        revive = _revive_mlp if "kind" in description["mapping"] else _revive
-        mapping = revive(description["mapping"], found["mapping"]).to(device)
-        return TransferredPolicy(skills, mapping, description["hold"])
+        skills, mapping = (
+            _revive_part(
+                description[name],
+                {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")},
+            ).to(device)
+            for name in _PARTS
+        )
+        return TransferredPolicy(skills, mapping, description["hold"])  # type: ignore[arg-type]
     except _WRONG as error:
         raise ValueError(f"{path} does not describe a transferred policy rightly: {error!r}") from error
 
@@ -136,13 +130,32 @@ def _find(path: Path | str, kind: str) -> Path:
     return Path(path)
 
 
+def _describe_part(part: BasePolicy) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What the skills or the mapping of a transferred policy are, and their arrays."""
+    if isinstance(part, SkillPolicy):
+        return _describe(part, critics=False)
+    mapping = mlp_mapping(part)
+    check_parameters(mapping)
+    return describe_mlp(mapping, ACTIVATIONS)
+
+
+def _revive_part(description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> SkillPolicy | MlpMapping:
+    """The networks that `_describe_part` described; those that SB3's own algorithms learned say their kind."""
+    if "kind" in description:
+        return revive_mlp(description, arrays, ACTIVATIONS)
+    return _revive(description, arrays)
+
+
 def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """What the networks are, and their arrays."""
     check_parameters(policy)
+    activation = policy.activation_fn.__name__
+    if ACTIVATIONS.get(activation) is not policy.activation_fn:
+        raise ValueError(f"activation_fn={activation} can't be exported; choose from {list(ACTIVATIONS)}")
     description = {
         "config": asdict(policy.config),
         "net_arch": policy.net_arch,
-        "activation": _activation_name(policy.activation_fn),
+        "activation": activation,
         "n_tasks": policy.n_tasks,
         "task_in_observation": isinstance(policy.observation_space, spaces.Dict),
         "critics": critics,
@@ -152,36 +165,6 @@ def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], dict[
     box, action = policy.box, policy.action_space
     arrays.update(zip(_BOUNDS, (box.low, box.high, action.low, action.high), strict=True))
     return description, {name: array.copy(order="C") for name, array in arrays.items()}
-
-
-def _describe_mlp(mapping: MlpMapping) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What a mapping of SB3's is, and its arrays."""
-    check_parameters(mapping)
-    description = {
-        "kind": "mlp",
-        "net_arch": mapping.net_arch,
-        "activation": _activation_name(mapping.activation_fn),
-        "spread": mapping.spread,
-        "squash": mapping.squash_output,
-    }
-    arrays = {name: value.numpy(force=True) for name, value in mapping.state_dict().items()}
-    box, action = mapping.observation_space, mapping.action_space
-    assert isinstance(box, spaces.Box)
-    arrays.update(zip(_BOUNDS, (box.low, box.high, action.low, action.high), strict=True))
-    return description, {name: array.copy(order="C") for name, array in arrays.items()}
-
-
-def _activation_name(activation_fn: type[nn.Module]) -> str:
-    name = activation_fn.__name__
-    if ACTIVATIONS.get(name) is not activation_fn:
-        raise ValueError(f"activation_fn={name} can't be exported; choose from {list(ACTIVATIONS)}")
-    return name
-
-
-def _activation(name: str) -> type[nn.Module]:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation={name!r} is not valid; choose from {list(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
 
 
 def _write(path: Path, description: dict[str, Any], arrays: dict[str, NDArray[Any]], force: bool) -> Path:
@@ -233,6 +216,9 @@ def _revive(description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Ski
 
 
 def _build(description: dict[str, Any], bounds: list[NDArray[Any]]) -> SkillPolicy:
+    name = description["activation"]
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation={name!r} is not valid; choose from {list(ACTIVATIONS)}")
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in description["config"].items()}
     box, action = (spaces.Box(low, high, dtype=low.dtype.type) for low, high in (bounds[:2], bounds[2:]))
     space: spaces.Space[Any] = box
@@ -245,32 +231,8 @@ def _build(description: dict[str, Any], bounds: list[NDArray[Any]]) -> SkillPoli
             lambda _: 0.0,
             config=SkillConfig(**settings),
             net_arch=description["net_arch"],
-            activation_fn=_activation(description["activation"]),
+            activation_fn=ACTIVATIONS[name],
         )
-
-
-def _revive_mlp(description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> MlpMapping:
-    """The mapping that `_describe_mlp` described."""
-    checks.one_of("kind", description["kind"], ["mlp"])
-    low, high, action_low, action_high = (arrays.pop(name) for name in _BOUNDS)
-    if len(description["net_arch"]) > len(arrays):
-        raise ValueError(f"net_arch has {len(description['net_arch'])} layers; there are {len(arrays)} arrays")
-    if not np.isfinite([action_low, action_high]).all():
-        raise ValueError(f"the bounds of z are {action_low} and {action_high}; choose finite ones")
-    kinds = sorted({str(array.dtype) for array in arrays.values()})
-    if kinds != ["float32"]:
-        raise ValueError(f"arrays of {kinds} are not valid; choose float32")
-    mapping = assemble(
-        spaces.Box(low, high, dtype=low.dtype.type),
-        spaces.Box(action_low, action_high, dtype=action_low.dtype.type),
-        description["net_arch"],
-        _activation(description["activation"]),
-        description["spread"],
-        description["squash"],
-        {name: torch.from_numpy(array) for name, array in arrays.items()},
-    )
-    check_parameters(mapping)
-    return mapping
 
 
 def _digest(text: str, arrays: dict[str, NDArray[Any]]) -> str:

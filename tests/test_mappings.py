@@ -224,6 +224,9 @@ def nothing(_):
         (nothing, lambda a: a.update({"mapping/mean.bias": np.zeros(3, np.float16)}), "float16"),
         (nothing, lambda a: a.update({"mapping/mean.bias": np.full(3, np.nan, np.float32)}), r"mean\.bias"),
         (nothing, lambda a: a.update({"mapping/action_high": np.full(3, np.inf, np.float32)}), "bounds of z"),
+        (nothing, lambda a: a.update({"mapping/action_high": np.zeros(2, np.float32)}), "bounds of the action"),
+        (nothing, lambda a: a.update({"mapping/observation_low": np.full(4, np.nan, np.float32)}), "bounds of the obs"),
+        (nothing, lambda a: a.update({"mapping/observation_low": np.zeros((), np.float32)}), "bounds of the obs"),
     ],
 )
 def test_a_wrong_description_is_an_error(pointmass, tmp_path, description, arrays, named):
