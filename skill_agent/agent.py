@@ -31,9 +31,11 @@ from skill_agent.divergence import (
     check_parameters,
     check_transition,
     clip_gradients,
+    parameters_kept,
 )
 from skill_agent.objective import Draws
-from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
+from skill_agent.observations import split_observation_space
+from skill_agent.policy import SkillPolicy, SkillState
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.returns import masked_mean
 from skill_agent.skills import export_skills
@@ -229,7 +231,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         Raises:
             TypeError: such a setting; SB3 would take it and change nothing.
         """
-        if fixed := sorted({field.name for field in fields(SkillConfig)} & set(kwargs)):
+        fixed = sorted({field.name for field in fields(SkillConfig)} & set(kwargs))
+        if fixed:
             raise TypeError(f"load() can't change the settings {fixed}; give config=SkillConfig(...), with all of them")
         return super().load(path, *args, **kwargs)
 
@@ -317,21 +320,20 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if config.normalize_observations and self._n_updates == 0:
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
         check_learning_rate(policy.optimizer)
-        before = {name: value.clone() for name, value in policy.state_dict().items()}
-        terms: dict[str, Tensor] = {}
+        updates, terms = self._n_updates, {}
         try:
-            for _ in range(gradient_steps):
-                batch = self._sample(batch_size)
-                terms = self._update(batch)
-            # Bad numbers from the last update have shown in no loss and no gradient yet.
-            check_parameters(policy)
+            with parameters_kept(policy):
+                for _ in range(gradient_steps):
+                    batch = self._sample(batch_size)
+                    terms = self._update(batch)
         except TrainingDiverged:
-            policy.load_state_dict(before)
+            self._n_updates = updates  # what these updates did was undone
             raise
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         # These are the last update's: averaging over all of them costs more than it tells.
         for name, value in terms.items():
-            self.logger.record(name, (masked_mean(value, batch.mask) if value.ndim else value).item())
+            mean = masked_mean(value, batch.mask) if value.ndim else value
+            self.logger.record(name, mean.item())
 
     def _update(self, batch: TrajectoryBatch) -> dict[str, Tensor]:
         """Make one update; returns what is logged of it: scalars, or (B, L) for the mean over the batch's steps."""
