@@ -54,6 +54,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
     policy: SkillPolicy
     action_space: spaces.Box
     replay_buffer: TrajectoryReplayBuffer | None
+    _progress_bar = False  # whether `learn` shows one
 
     def __init__(
         self,
@@ -155,7 +156,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self._compiled["behaviour"] = compiled(self.behaviour, self._announce)
 
     def _announce(self, what: str) -> None:
-        if self.verbose:
+        """Say what takes long, where somebody watches."""
+        if self.verbose or self._progress_bar:
             print(what, file=sys.stderr)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -184,7 +186,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_generator", "_versatility", "_compiled"]
+        return [*super()._excluded_save_params(), "_generator", "_versatility", "_compiled", "_progress_bar"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -202,6 +204,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
 
         Where it is left by an exception, the next call starts new episodes.
         """
+        self._progress_bar = progress_bar
         try:
             return super().learn(
                 total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
