@@ -248,9 +248,12 @@ class SkillEmbedding(OffPolicyAlgorithm):
         own = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)
         assert self.replay_buffer is not None
-        if (count := self.replay_buffer.n_envs) != self.n_envs:
+        count = self.replay_buffer.n_envs
+        if count != self.n_envs:
             self.replay_buffer = own
             raise ValueError(f"{path} is the replay of n_envs={count}; this model has n_envs={self.n_envs}")
+        # Its last steps are not the ones before the environments' next steps.
+        self.replay_buffer.end_stretches()
 
     # Collection -------------------------------------------------------------------------------
 

@@ -117,6 +117,10 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             step = BehaviourStep(*(values[i] for values in action))
             self.add(_step(obs, i), _step(next_obs, i), step, reward[i], done[i], infos[i])
 
+    def end_stretches(self) -> None:
+        """Let no window reach from what is stored into what is added next, even if z is of the same age by chance."""
+        self._last_stretch += 1
+
     def stored_observations(self, env: VecNormalize | None = None) -> NDArray[np.float32]:
         """All observations in replay, (n, S), normalised by ``env``."""
         return self._normalise(self.observations[: self.size()].reshape(-1, *self.obs_shape), env)
