@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -24,6 +25,7 @@ from torch import Tensor
 from skill_agent import objective
 from skill_agent.compiling import compiled
 from skill_agent.config import SkillConfig, make_config
+from skill_agent.copying import copy_env
 from skill_agent.divergence import (
     TrainingDiverged,
     check_learning_rate,
@@ -160,14 +162,20 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if self.verbose or self._progress_bar:
             print(what, file=sys.stderr)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs: compiled functions belong to the model that they were made for."""
-        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become a copy."""
-        self.__dict__.update(state)
-        self._compile()
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A model that trains on as this one does; it has its own environments, and sets up its own logger."""
+        model = type(self).__new__(type(self))
+        memo[id(self)] = model
+        kept = vars(self).copy()
+        # Compiled functions belong to this model, and loggers have open files.
+        for name in ("_compiled", "_logger"):
+            kept.pop(name, None)
+        # Before all else, so that other references to its layers lead to the copy.
+        env = kept.pop("env")
+        model.env = None if env is None else copy_env(env, memo)
+        vars(model).update(deepcopy(kept, memo), _custom_logger=False)
+        model._compile()
+        return model
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed every source of randomness; None draws a seed for the learner's own generators."""
