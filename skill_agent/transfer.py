@@ -82,12 +82,13 @@ class SkillSpaceVecEnv(VecEnvWrapper):
     def step_wait(self) -> Any:
         """Run the skills for ``hold`` steps of every environment."""
         total, ended = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]  # of each environment's last step
         for _ in range(self.hold):
             action = act(self.skills, self._observation, self._code, self._generator)
             self._observation, reward, done, step_infos = self.venv.step(action)
             total += np.where(ended, 0.0, reward)
-            infos = [old if over else new for old, over, new in zip(infos, ended, step_infos, strict=True)]
+            for i in np.flatnonzero(~ended):
+                infos[i] = step_infos[i]
             ended |= done
         return self._observation, total, ended, infos
 
@@ -174,8 +175,12 @@ class TransferredPolicy:
             Actions within the bounds of the action space, and the new state.
         """
         batch = np.atleast_2d(observation)
-        code = state[0] if state else np.zeros((len(batch), self.skills.embedding_distribution.dim), np.float32)
-        age = (state[1] + 1) % self.hold if state else np.zeros(len(batch), np.int64)
+        if state:
+            last = TransferState(*state)
+            code, age = last.code, (last.age + 1) % self.hold
+        else:
+            code = np.zeros((len(batch), self.skills.embedding_distribution.dim), np.float32)
+            age = np.zeros(len(batch), np.int64)
         if episode_start is not None:
             age = np.where(np.asarray(episode_start, bool).reshape(-1), 0, age)
         fresh = age == 0
