@@ -148,7 +148,8 @@ class TransferredPolicy:
 
         Args:
             skills: what acts.
-            mapping: the ``policy`` of any algorithm of SB3 that was trained on a `SkillSpaceVecEnv`.
+            mapping: the ``policy`` of any algorithm of SB3 that was trained on a `SkillSpaceVecEnv`. It sees
+                observations as they are; statistics of a VecNormalize are no part of it.
             hold: steps for which a z is held, as in training.
 
         Raises:
