@@ -1,4 +1,4 @@
-"""The command line: ``skill-embed demo | train | reproduce | record | report``."""
+"""The command line: ``skill-embed demo | train | reproduce | film | report``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from skill_agent import config
+from skill_agent.terminal import TRACEBACK, one_line, show_every_letter, with_paths
+
+_MOST_ENVS = 10_000  # in a training; more fill the memory before the first update
 
 if TYPE_CHECKING:
     from skill_agent.experiments.reproduce import Progress
@@ -90,7 +93,7 @@ class Train:
     seed: int = 0
     """Seed of everything."""
     n_envs: int = 64
-    """Environments stepped together."""
+    """Environments stepped together, at most 10,000."""
     checkpoint_minutes: float = 2.0
     """Time between two checkpoints [min]."""
     keep: int = 3
@@ -126,8 +129,8 @@ class Reproduce:
 
 
 @dataclass(frozen=True)
-class Record:
-    """Record a video of trained skills, one episode for each task and z, or of a transferred policy."""
+class Film:
+    """Film trained skills, one episode for each task and z, or a transferred policy."""
 
     env_id: tyro.conf.Positional[str]
     """The environment."""
@@ -138,11 +141,15 @@ class Record:
     model: str = ""
     """A model.zip left by train or demo; loading a stranger's runs its pickles."""
     out: Path = Path("runs/video.mp4")
-    """The video; must not exist."""
+    """The video; must not exist. The suffix selects the format, such as .mp4 or .gif."""
     episodes: int = 3
     """Draws of z for each task."""
     seed: int = 0
     """Seed of start states, z and actions."""
+    width: int = 320
+    """Width of each task's picture [pixel]."""
+    height: int = 320
+    """Height of each task's picture [pixel]."""
     force: bool = False
     """Replace the video if it exists."""
 
@@ -163,53 +170,114 @@ Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[tyro.conf.OmitArgPrefixes[Train], tyro.conf.subcommand("train")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
-    | Annotated[Record, tyro.conf.subcommand("record")]
+    | Annotated[Film, tyro.conf.subcommand("film")]
     | Annotated[Report, tyro.conf.subcommand("report")]
 )
 
 
 def _check_env_id(env_id: str) -> None:
+    from skill_envs import ENVIRONMENTS, checks
+
+    checks.one_of("env_id", env_id, list(ENVIRONMENTS))
+
+
+def _check_drawing(env_id: str) -> None:
+    """Raise unless an environment can be drawn: better now than after a training."""
+    import gymnasium
+
+    env = gymnasium.make(env_id, render_mode="rgb_array", width=16, height=16)
+    try:
+        env.reset(seed=0)
+        env.render()
+    finally:
+        env.close()
+
+
+def _start(run: Any, seed: int, out: Path, **options: Any) -> None:
+    """Train in a folder; an interrupted training says how to go on."""
+    from skill_agent.experiments import folder
+
+    try:
+        folder.start(run, seed, out, **options)
+    except KeyboardInterrupt:
+        sys.exit(f"skill-embed: interrupted{_going_on(out, run, seed)}")
+
+
+def _going_on(out: Path, run: Any, seed: int) -> str:
+    """How to go on with a run that was interrupted, if the folder is this run's already."""
+    from skill_agent.experiments import folder
+
+    try:
+        begun = folder.run_of(out) == (run, seed) and not (out / folder.RECORD).exists()
+    except (OSError, ValueError, RuntimeError):  # there is no run yet
+        begun = False
+    return f"; go on with: {shlex.join(['skill-embed', 'train', '--resume', str(out)])}" if begun else ""
+
+
+def _success(out: Path) -> str:
+    """The success of each task that a finished run reached."""
+    from skill_agent.experiments import folder
+    from skill_agent.files import read_json
     from skill_envs import ENVIRONMENTS
 
-    if env_id not in ENVIRONMENTS:
-        raise ValueError(f"env_id={env_id!r} is not valid; choose from {list(ENVIRONMENTS)}")
+    record = read_json(out / folder.RECORD)
+    tasks = ENVIRONMENTS[record["env_id"]].tasks
+    rates = [f"{task} {rate:.0%}" for task, rate in zip(tasks, record["final"]["success"], strict=True)]
+    return f"success: {', '.join(rates)}, after {record['train_seconds']:.0f} s of training"
 
 
 def demo(args: Demo) -> None:
     """Train, draw, film and say where everything is."""
-    from skill_agent.experiments import EXPERIMENTS, figures, folder
+    from skill_agent.experiments import EXPERIMENTS, figures
     from skill_agent.files import read_json
+    from skill_envs.film import check_video
 
     run = EXPERIMENTS["fig2"]["with"]
     if args.timesteps is not None:
         run = replace(run, total_timesteps=args.timesteps)
-    folder.start(run, args.seed, args.out, force=args.force)
-    record = read_json(args.out / "record.json")
-    figures.save(figures.demo(record), args.out / "trajectories.png")
-    skills = str(args.out / "skills.safetensors")
-    video(Record(run.env_id, skills=skills, out=args.out / "skills.mp4", seed=args.seed))
-    success = ", ".join(f"{s:.0%}" for s in record["final"]["success"])
-    print(f"success of the two tasks: {success}, after {record['train_seconds']:.0f} s of training")
-    for name in ("trajectories.png", "skills.mp4", "record.json", "model.zip", "skills.safetensors", "progress.csv"):
+    video = args.out / "skills.mp4"
+    check_video(video)
+    _check_drawing(run.env_id)
+    _start(run, args.seed, args.out, force=args.force)
+    figures.save(figures.demo(read_json(args.out / "record.json")), args.out / "trajectories.png")
+    film(Film(run.env_id, skills=str(args.out / "skills.safetensors"), out=video, seed=args.seed))
+    print(_success(args.out))
+    for name in ("trajectories.png", "record.json", "model.zip", "skills.safetensors", "progress.csv"):
         print(f"  {args.out / name}")
 
 
 def train(args: Train) -> None:
     """Train one agent with the settings given, or go on with a run."""
-    from skill_agent.experiments import folder, tables
+    from skill_agent.experiments import tables
+    from skill_envs import checks
 
     if args.resume is not None:
-        if extra := [name for name, value in vars(args).items() if name != "resume" and value != getattr(Train, name)]:
+        extra = [name for name, value in vars(args).items() if name != "resume" and value != getattr(Train, name)]
+        if extra:
             raise ValueError(f"--resume goes on with the run's own settings; leave out {extra}")
-        went_on = folder.resume(args.resume)
-        print(f"model, skills, record and logs are in {args.resume}" if went_on else f"{args.resume} is finished")
-        return
-    _check_env_id(args.env_id)
-    run = tables.default_run(args.env_id)
-    steps = run.total_timesteps if args.timesteps is None else args.timesteps
-    run = replace(run, total_timesteps=steps, settings=run.settings | _given(args.settings), n_envs=args.n_envs)
-    folder.start(run, args.seed, args.out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep, force=args.force)
-    print(f"model, skills, record and logs are in {args.out}")
+        out = args.resume
+        _resume(out)
+    else:
+        _check_env_id(args.env_id)
+        checks.integer("n_envs", args.n_envs, least=1, most=_MOST_ENVS)
+        out = args.out
+        run = tables.default_run(args.env_id)
+        steps = run.total_timesteps if args.timesteps is None else args.timesteps
+        run = replace(run, total_timesteps=steps, settings=run.settings | _given(args.settings), n_envs=args.n_envs)
+        _start(run, args.seed, out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep, force=args.force)
+    print(_success(out))
+    print(f"model, skills, record and logs are in {out}")
+
+
+def _resume(out: Path) -> None:
+    from skill_agent.experiments import folder
+
+    try:
+        if not folder.resume(out):
+            print(f"{out} is finished")
+    except KeyboardInterrupt:
+        run, seed = folder.run_of(out)
+        sys.exit(f"skill-embed: interrupted{_going_on(out, run, seed)}")
 
 
 def reproduce(args: Reproduce) -> None:
@@ -223,6 +291,8 @@ def reproduce(args: Reproduce) -> None:
         raise ValueError(f"figure={args.figure!r} is not valid; choose from {list(FIGURES)}")
     entry = FIGURES[args.figure]
     seeds = entry.seeds if args.seeds is None else args.seeds
+    if entry.networks:  # it films them
+        _check_drawing(next(iter(entry.runs.values())).env_id)
     # A terminated process ends its trainings and says how to go on, as an interrupted one does.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -264,13 +334,17 @@ def _show(figure: str, runs: Iterable[Progress]) -> None:
             bar.close()
 
 
-def video(args: Record) -> None:
-    """Film a saved model."""
-    import imageio.v2 as imageio
+def film(args: Film) -> None:
+    """Film skills, a policy or a model."""
+    import gymnasium
 
     from skill_agent.agent import SkillEmbedding
-    from skill_agent.rollouts import film
+    from skill_agent.policy import SkillPolicy
+    from skill_agent.rollouts import show_film
     from skill_agent.skills import load_policy, load_skills
+    from skill_envs import ENVIRONMENTS, checks
+    from skill_envs.film import check_size, check_video, video
+    from skill_envs.render import MAX_SIDE
 
     loaders: dict[str, Callable[[str], Any]] = {
         "skills": load_skills,
@@ -281,14 +355,19 @@ def video(args: Record) -> None:
     given = [name for name in loaders if getattr(args, name)]
     if len(given) != 1:
         raise ValueError(f"{given} is not valid; give one of --skills, --policy and --model")
-    if args.out.is_dir() or (args.out.exists() and not args.force):
-        raise FileExistsError(f"{args.out} exists; choose another --out, or pass --force to replace a video")
+    checks.integer("episodes", args.episodes, least=1)
+    checks.integer("seed", args.seed, least=0)
+    for side in ("width", "height"):
+        checks.integer(side, getattr(args, side), least=1, most=MAX_SIDE)
+    check_video(args.out, force=args.force)
     policy = loaders[given[0]](getattr(args, given[0]))
-    frames, fps = film(policy, args.env_id, args.episodes, args.seed)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.out.with_name(f".{args.out.name}")
-    imageio.mimwrite(temporary, frames, fps=fps, macro_block_size=8)  # type: ignore[arg-type]
-    os.replace(temporary, args.out)
+    n_tasks = policy.n_tasks if isinstance(policy, SkillPolicy) else 1
+    check_size(args.out, n_tasks * args.width, args.height)
+    fps = gymnasium.make(args.env_id).unwrapped.metadata["render_fps"]
+    total = args.episodes * ENVIRONMENTS[args.env_id].horizon
+    with video(args.out, fps, total, force=args.force) as add:
+        show_film(add, policy, args.env_id, args.episodes, args.seed, width=args.width, height=args.height)
+    print(args.out)
 
 
 def report(args: Report) -> None:
@@ -299,22 +378,36 @@ def report(args: Report) -> None:
         print(path)
 
 
+def _arguments() -> list[str]:
+    """The command line; the older name of a command is taken, with a word on the new one."""
+    given = sys.argv[1:]
+    if given[:1] == ["record"]:
+        print("skill-embed: record is called film now", file=sys.stderr)
+        given[0] = "film"
+    return given
+
+
 def main() -> None:
-    """Run one command; errors of the user's are one line, without a traceback."""
-    args = tyro.cli(Command, prog="skill-embed", description="Learn an embedding space of robot skills.")
+    """Run one command; an error is one line, without a traceback unless SKILL_EMBED_TRACEBACK is set."""
     handlers: dict[type, Callable[[Any], None]] = {
         Demo: demo,
         Train: train,
         Reproduce: reproduce,
-        Record: video,
+        Film: film,
         Report: report,
     }
+    show_every_letter()
+    command: Any = tyro.cli(
+        Command, args=_arguments(), prog="skill-embed", description="Learn an embedding space of robot skills."
+    )
     try:
-        handlers[type(args)](args)
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.exit(f"skill-embed: {error}")
+        handlers[type(command)](with_paths(command))
     except KeyboardInterrupt:
         sys.exit("skill-embed: interrupted")
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        sys.exit(f"skill-embed: {one_line(error)}")
 
 
 if __name__ == "__main__":

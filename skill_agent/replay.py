@@ -19,7 +19,8 @@ _ROWS = (
     *("observations", "next_observations", "actions", "rewards", "dones", "timeouts"),
     *("log_prob", "latent", "latent_log_prob", "task", "age", "stretch"),
 )
-_OLD_NAMES = {"skill": "stretch", "_last_skill": "_last_stretch"}  # of 0.1.0, whose checkpoints and pickles are read
+# Names of 0.1.0, whose checkpoints and pickles are read, and what they are called now.
+_OLD_NAMES = {"skill": "stretch", "last_skill": "last_stretch", "_last_skill": "_last_stretch"}
 
 
 class BehaviourStep(NamedTuple):
@@ -130,7 +131,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Hold what `state` returned, from a buffer of the same sizes; see `check_state`."""
-        state = _by_todays_names(state)
+        state = _todays_names(state)
         self.pos, self.full = state["pos"], state["full"]
         self._last_stretch[:] = state["last_stretch"]
         for name, rows in state["rows"].items():
@@ -140,7 +141,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a pickled buffer, one of 0.1.0 as well."""
-        self.__dict__.update({_OLD_NAMES.get(name, name): value for name, value in state.items()})
+        self.__dict__.update(_todays_names(state))
 
     def check_state(self, state: dict[str, Any], n_tasks: int) -> None:
         """Check that a state is of a buffer of the same sizes.
@@ -152,7 +153,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         Raises:
             ValueError: an entry is not; the message names it.
         """
-        state = _by_todays_names(state)
+        state = _todays_names(state)
         saved.entries(state, ("pos", "full", "last_stretch", "rows"))
         pos = checks.integer("pos", state["pos"], 0, self.buffer_size - 1)
         size = self.buffer_size if checks.boolean("full", state["full"]) else pos
@@ -260,19 +261,6 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         return np.asarray(_features(normal), np.float32).reshape(observation.shape)
 
 
-def _by_todays_names(state: Any) -> Any:
-    """A state with the names of this version, whichever version it is of."""
-    if not isinstance(state, dict):
-        return state
-    renamed = dict(state)
-    for old, new in (("skill", "stretch"), ("last_skill", "last_stretch")):
-        if old in renamed and new not in renamed:
-            renamed[new] = renamed.pop(old)
-    if "rows" in renamed:
-        renamed["rows"] = _by_todays_names(renamed["rows"])
-    return renamed
-
-
 def _rows(array: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
     """Entries of an array (rows, n_envs, ...) at places among all steps."""
     return array.reshape(-1, *array.shape[2:]).take(index, axis=0)
@@ -285,3 +273,17 @@ def _step(obs: Any, i: int) -> Any:
 
 def _features(obs: Any) -> Any:
     return obs["observation"] if isinstance(obs, dict) else obs
+
+
+def _todays_names(state: Any) -> Any:
+    """A buffer's state, be it of 0.1.0, by the names that its parts have now."""
+    if not isinstance(state, dict):
+        return state  # which its check refuses
+    found = dict(state)
+    for old, new in _OLD_NAMES.items():
+        # With both there, the old one is no entry of any version, which the check refuses as well.
+        if old in found and new not in found:
+            found[new] = found.pop(old)
+    if "rows" in found:
+        found["rows"] = _todays_names(found["rows"])
+    return found

@@ -3,9 +3,9 @@
 Importing the package registers the ids ``SkillEmbed/...-v0`` with Gymnasium.
 """
 
-from skill_envs.render import choose_backend
+from skill_envs.opengl import choose_backend
 
-choose_backend()  # before anything imports mujoco.Renderer, which reads MUJOCO_GL once
+choose_backend()  # before anything imports MuJoCo, which reads MUJOCO_GL once
 
 import gymnasium  # noqa: E402
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -16,7 +17,20 @@ def one_of(name: str, value: object, valid: Sequence[object]) -> None:
     """Raise a ValueError unless ``value`` is one of ``valid``."""
     # A comparison with an array would not give one answer.
     if isinstance(value, np.ndarray) or value not in valid:
-        raise ValueError(f"{name}={value!r} is not valid; choose from {list(valid)}")
+        raise ValueError(f"{name}={value!r} is not valid; choose from {list(valid)}{_nearest(value, valid)}")
+
+
+def _nearest(value: object, valid: Sequence[object]) -> str:
+    """A question with the name that was probably meant; capitals, "SkillEmbed/" and "-v0" do not count."""
+    if not isinstance(value, str):
+        return ""
+    names = {_bare(name): name for name in valid if isinstance(name, str)}
+    close = difflib.get_close_matches(_bare(value), names, n=1)
+    return f". Did you mean {names[close[0]]!r}?" if close else ""
+
+
+def _bare(name: str) -> str:
+    return name.casefold().removeprefix("skillembed/").removesuffix("-v0")
 
 
 def boolean(name: str, value: object) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from skill_envs import checks, rewards, saved
 from skill_envs.arrays import Bool, Float, Int
 from skill_envs.physics import Physics
-from skill_envs.render import RENDER_MODES, Renderer
+from skill_envs.render import MAX_SIDE, RENDER_MODES, Renderer
 from skill_envs.task import Channel, Task
 from skill_envs.tasks import TASKS
 
@@ -89,8 +89,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             autoreset_mode: SAME_STEP, NEXT_STEP or DISABLED, as Gymnasium defines them
                 (`gymnasium.vector.AutoresetMode`). Where it is disabled, an episode that has ended goes on.
             render_mode: "rgb_array", "depth_array", "human" or None.
-            width: width of a frame [pixel].
-            height: height of a frame [pixel].
+            width: width of a frame, at most 4,096 [pixel].
+            height: height of a frame, at most 4,096 [pixel].
             num_threads: physics threads; 0 takes all CPUs. Results do not depend on it.
             **unknown: rejected.
 
@@ -111,8 +111,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             "tasks": tuple(tasks),
             "num_envs": checks.integer("num_envs", num_envs, least=1),
             "autoreset_mode": AutoresetMode(autoreset_mode),
-            "width": checks.integer("width", width, least=1),
-            "height": checks.integer("height", height, least=1),
+            "width": checks.integer("width", width, least=1, most=MAX_SIDE),
+            "height": checks.integer("height", height, least=1, most=MAX_SIDE),
             "num_threads": checks.integer("num_threads", num_threads, least=0),
         }
         self.reward_type = reward_type

@@ -40,3 +40,13 @@ def test_one_of_names_the_choices(value):
     checks.one_of("kind", "a", ["a", "b"])
     with pytest.raises(ValueError, match=r"kind=.* is not valid; choose from \['a', 'b'\]"):
         checks.one_of("kind", value, ["a", "b"])
+
+
+def test_the_nearest_name_is_suggested():
+    valid = ["SkillEmbed/LWall-v0", "SkillEmbed/LWallPretrain-v0", "SkillEmbed/Push-v0", 3]
+    for given, meant in (("lwall", 0), ("SkillEmbed/LWal-v0", 0), ("L-Wall-Pretrain", 1), ("SKILLEMBED/PUSH-V0", 2)):
+        with pytest.raises(ValueError, match=rf"Did you mean '{valid[meant]}'\?$"):
+            checks.one_of("env_id", given, valid)
+    for given in ("SkillEmbed/Nowhere-v0", "", 4, None):
+        with pytest.raises(ValueError, match=r"3\]$"):
+            checks.one_of("env_id", given, valid)

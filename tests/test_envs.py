@@ -279,8 +279,8 @@ def test_unknown_keyword_is_named(make):
         ("autoreset_mode", "Never", "NEXT_STEP.*SAME_STEP.*DISABLED"),
         ("num_envs", 0, "at least 1"),
         ("max_episode_steps", 0, "at least 1"),
-        ("width", 0, "at least 1"),
-        ("height", -5, "at least 1"),
+        ("width", 0, "from 1 to 4,096"),
+        ("height", -5, "from 1 to 4,096"),
     ],
 )
 def test_invalid_argument_is_named(argument, value, valid):

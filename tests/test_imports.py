@@ -5,7 +5,6 @@ with the command line on top. Imports point down only, and inside a storey they 
 """
 
 import ast
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 
 import skill_agent
 import skill_envs
-from skill_envs.render import choose_backend
 
 FORBIDDEN = ("torch", "stable_baselines3", "skill_agent")
 UPSTAIRS = ("skill_agent.experiments", "skill_agent.cli")
@@ -122,26 +120,3 @@ def test_imports_never_run_in_a_circle():
 
 def test_a_circle_is_found():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize(
-    ("platform", "environ", "expected"),
-    [
-        ("linux", {}, "egl"),
-        ("linux", {"DISPLAY": ""}, "egl"),
-        ("linux", {"DISPLAY": ":0"}, None),
-        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, None),
-        ("linux", {"MUJOCO_GL": "osmesa"}, "osmesa"),
-        ("darwin", {}, None),
-        ("win32", {}, None),
-    ],
-)
-def test_headless_backend(monkeypatch, platform, environ, expected):
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
-        monkeypatch.setenv(name, "")  # so that it is restored, set or not
-        monkeypatch.delenv(name)
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "platform", platform)
-    choose_backend()
-    assert os.environ.get("MUJOCO_GL") == expected

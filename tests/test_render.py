@@ -1,9 +1,12 @@
 """Frames: what they show, not only that they exist."""
 
+import gc
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 
 from skill_envs import ENVIRONMENTS, SkillVectorEnv
 
-TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
+TWO_GOALS, L_WALL = "SkillEmbed/PointMassTwoGoals-v0", "SkillEmbed/LWall-v0"
 every_id = pytest.mark.parametrize("env_id", list(ENVIRONMENTS))
 
 
@@ -30,7 +33,7 @@ def make():
     made = []
 
     def _make(env_id, how=gymnasium.make, **kwargs):
-        made.append(how(env_id, width=160, height=120, **kwargs))
+        made.append(how(env_id, **{"width": 160, "height": 120, **kwargs}))
         return made[-1]
 
     yield _make
@@ -143,6 +146,157 @@ def test_render_again_after_close(make):
     before = env.render()[0]
     env.close_extras()
     assert np.array_equal(env.render()[0], before)
+
+
+@pytest.fixture
+def pair(make):
+    """Two environments with other scenes, and the frame of each when it was drawn alone."""
+    envs = [make(env_id, render_mode="rgb_array") for env_id in (L_WALL, TWO_GOALS)]
+    frames = []
+    for env in envs:
+        env.reset(seed=0)
+        frames.append(env.render())
+        env.unwrapped.batch.close_extras()
+    return *envs, *frames
+
+
+def test_renderers_side_by_side_draw_what_each_draws_alone(pair, make):
+    a, b, frame_a, frame_b = pair
+    for _ in range(2):
+        assert np.array_equal(a.render(), frame_a)
+        assert np.array_equal(b.render(), frame_b)
+    depth = make(L_WALL, render_mode="depth_array", width=200)
+    depth.reset(seed=0)
+    depth.render()
+    assert np.array_equal(a.render(), frame_a)
+    b.close()
+    assert np.array_equal(a.render(), frame_a)
+
+
+def test_a_renderer_that_nobody_closed_spoils_no_other(pair):
+    a, b, frame_a, _ = pair
+    b.render()
+    a.render()
+    b.unwrapped.batch._renderer = None
+    gc.collect()
+    assert np.array_equal(a.render(), frame_a)
+
+
+def in_thread(do):
+    """What ``do`` returns, or the error that it raises, in a thread of its own."""
+    outcome = []
+
+    def work():
+        try:
+            outcome.append(do())
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return outcome[0]
+
+
+def test_another_thread_gets_an_error_or_the_right_frame(pair):
+    a, b, frame_a, frame_b = pair
+    assert np.array_equal(in_thread(a.render), frame_a)
+    with pytest.raises(RuntimeError, match="another thread"):
+        a.render()
+    assert np.array_equal(b.render(), frame_b)
+    assert "another thread" in str(in_thread(b.render))
+    assert np.array_equal(b.render(), frame_b)
+
+
+def test_closing_from_another_thread_harms_neither_thread(pair, make):
+    a, b, frame_a, frame_b = pair
+    c = make(L_WALL, render_mode="rgb_array")
+    c.reset(seed=0)
+    drawn, closed = threading.Event(), threading.Event()
+
+    def work():
+        frames = [c.render(), a.render()]  # a's context stays current in this thread
+        drawn.set()
+        closed.wait(60)
+        return [*frames, c.render()]
+
+    def close():
+        drawn.wait(60)
+        before = b.render()
+        a.close()
+        after = b.render()
+        closed.set()
+        return before, after
+
+    closer = []
+    other = threading.Thread(target=lambda: closer.append(in_thread(close)))
+    other.start()
+    for frame in in_thread(work):
+        assert np.array_equal(frame, frame_a)
+    other.join()
+    for frame in closer[0]:
+        assert np.array_equal(frame, frame_b)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (64, 1300), (4096, 16)])
+def test_large_frames_are_whole(make, width, height):
+    """They are as the small ones are, up to the edges."""
+    frames = []
+    for scale in (1, 2):  # the same field of view
+        env = make(L_WALL, render_mode="rgb_array", width=width // scale, height=height // scale)
+        env.reset(seed=0)
+        frames.append(env.render().astype(float))
+    large, small = frames
+    assert large.shape == (height, width, 3)
+    assert (large.max(axis=2) > 20).mean() > 0.95  # the floor is everywhere, and it isn't black
+    averaged = large.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
+    assert np.abs(averaged - small).mean() < 4
+
+
+@pytest.mark.parametrize("side", ["width", "height"])
+@pytest.mark.parametrize("value", [0, -1, 4097, 100_000, 480.0, "480", True, None, float("nan")])
+@pytest.mark.parametrize("how", [gymnasium.make, gymnasium.make_vec])
+def test_a_wrong_size_is_an_error_that_names_it(side, value, how):
+    with pytest.raises(ValueError, match=rf"{side}={value!r} is not valid; choose an integer from 1 to 4,096"):
+        how(TWO_GOALS, render_mode="rgb_array", **{side: value})
+
+
+def test_a_size_may_be_numpys(make):
+    env = make(TWO_GOALS, render_mode="rgb_array", width=np.int64(96), height=np.uint8(64))
+    env.reset(seed=0)
+    assert env.render().shape == (64, 96, 3)
+
+
+def test_windows_have_their_own_contexts(make, monkeypatch):
+    """Each is made current before it is drawn and before it is freed, and closing one does not end GLFW."""
+    events = []
+
+    class Window:
+        def __init__(self, model, data, width, height, max_geom):
+            self.name, self.cam, self.con = width, SimpleNamespace(), SimpleNamespace(free=lambda: self.note("free"))
+
+        def note(self, event):
+            events.append((event, self.name))
+
+        def make_context_current(self):
+            self.note("current")
+
+        def render(self):
+            self.note("render")
+
+        def free(self):
+            self.note("close")
+
+    monkeypatch.setattr("glfw.init", lambda: True)
+    monkeypatch.setattr("glfw.terminate", lambda: events.append("terminate"))
+    monkeypatch.setattr("gymnasium.envs.mujoco.mujoco_rendering.WindowViewer", Window)
+    a, b = (make(TWO_GOALS, render_mode="human", width=width) for width in (1, 2))
+    a.reset(seed=0)
+    b.reset(seed=0)
+    a.step(np.zeros(2))
+    a.close()
+    draws = [("current", 1), ("render", 1), ("current", 2), ("render", 2), ("current", 1), ("render", 1)]
+    assert events == [*draws, ("current", 1), ("free", 1), ("close", 1)]
 
 
 def test_human_mode_draws_at_every_step(make, monkeypatch):
