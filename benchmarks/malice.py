@@ -236,7 +236,7 @@ def _assert_loaded(agent: SkillEmbedding, state: Any, arrays: Arrays) -> None:
     for group, own_group in zip(at(expected, "optimizer/param_groups"), own, strict=True):
         group["dict"] = {**own_group["dict"], **group["dict"]}
     expected_arrays = {name: array for name, array in arrays.items() if name.startswith("/model")}
-    if at(state, "settings/device") != "cpu":
+    if at(state, "settings")["dict"].get("device", "cpu") != "cpu":
         # Draws of another kind of device can't go on where they were.
         del found[1]["/model/random/torch"], expected_arrays["/model/random/torch"]
     assert same(found, (without_how(expected), expected_arrays))
