@@ -292,11 +292,15 @@ def _features(obs: Any) -> Any:
     return obs["observation"] if isinstance(obs, dict) else obs
 
 
-def _todays_names(state: dict[str, Any]) -> dict[str, Any]:
+def _todays_names(state: Any) -> Any:
     """A buffer's state, be it of 0.1.0, by the names that its parts have now."""
     if not isinstance(state, dict):
         return state  # which its check refuses
-    found = {_OLD_NAMES.get(name, name): value for name, value in state.items()}
-    if isinstance(found.get("rows"), dict):
-        found["rows"] = {_OLD_NAMES.get(name, name): value for name, value in found["rows"].items()}
+    found = dict(state)
+    for old, new in _OLD_NAMES.items():
+        # With both there, the old one is no entry of any version, which the check refuses as well.
+        if old in found and new not in found:
+            found[new] = found.pop(old)
+    if "rows" in found:
+        found["rows"] = _todays_names(found["rows"])
     return found
