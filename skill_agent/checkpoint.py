@@ -16,15 +16,17 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
-from skill_agent import snapshot
+from skill_agent import arguments, snapshot
 from skill_agent.divergence import check_parameters
 from skill_agent.files import sync_folder, write_synced
+from skill_envs import checks
 
 if TYPE_CHECKING:
     from skill_agent.agent import SkillEmbedding
 
 FORMAT = 1
 _ARRAYS, _STATE, _MANIFEST = "arrays.safetensors", "state.json", "manifest.json"
+_KEEP = arguments.optional(arguments.one_or_more)
 _PREFIX, _TEMPORARY = "step-", ".tmp-"
 
 
@@ -56,10 +58,10 @@ def save_checkpoint(
         FileExistsError: there is a good checkpoint of this step already.
         TrainingDiverged: a parameter is not finite.
         TypeError: ``extra`` is not JSON, or the environments' state can't be saved.
-        ValueError: ``keep`` is less than one.
+        ValueError: ``folder`` is no path, or ``keep`` is neither None nor an integer of at least one.
     """
-    if keep is not None and keep < 1:
-        raise ValueError(f"keep={keep} is not valid; choose None or at least 1")
+    arguments.path("folder", folder)
+    keep = _KEEP("keep", keep)
     check_parameters(model.policy)
     arrays: dict[str, NDArray[Any]] = {}
     state = snapshot.split(
@@ -238,9 +240,17 @@ class RunCheckpoint(BaseCallback):
             extra: gives what is saved along; see `save_checkpoint`.
 
         Raises:
-            ValueError: none or both of ``every_seconds`` and ``every_steps`` are given.
+            ValueError: none or both of ``every_seconds`` and ``every_steps`` are given, or an invalid value.
         """
         super().__init__()
+        arguments.path("folder", folder)
+        keep = _KEEP("keep", keep)
+        if every_seconds is not None:
+            every_seconds = checks.number("every_seconds", every_seconds, 0)
+        if every_steps is not None:
+            every_steps = checks.integer("every_steps", every_steps, 1, arguments.MOST_STEPS)
+        if extra is not None:
+            arguments.function("extra", extra)
         if (every_seconds is None) == (every_steps is None):
             raise ValueError(f"every_seconds={every_seconds}, every_steps={every_steps} is not valid; give one of them")
         self.folder, self.keep = Path(folder), keep

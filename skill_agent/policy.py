@@ -13,10 +13,12 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
+from skill_agent import arguments
 from skill_agent.config import SkillConfig
 from skill_agent.densities import gaussian_draw
 from skill_agent.distributions import Embedding, TaskId, bounded, make_distributions
 from skill_agent.perceptrons import Perceptrons
+from skill_envs import checks
 
 NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
 
@@ -64,15 +66,25 @@ class SkillPolicy(BasePolicy):
             action_space: a Box.
             lr_schedule: learning rate by remaining progress.
             config: settings of the method.
-            net_arch: hidden layers, one list for all networks or a dict of "pi", "qf" and
-                "inference"; by default the paper's.
+            net_arch: widths of hidden layers, one list for all networks or a dict of "pi", "qf" and "inference"; by
+                default the paper's. A list has at most 100 widths of at most 10,000.
             activation_fn: between layers.
             optimizer_class: one optimiser serves all networks.
             optimizer_kwargs: for the optimiser, without the learning rate.
 
         Raises:
-            ValueError: an observation space or network of another kind.
+            ValueError: an observation space or network of another kind, or another invalid argument.
         """
+        arguments.networks(
+            {
+                "action_space": action_space,
+                "lr_schedule": lr_schedule,
+                "config": config,
+                "activation_fn": activation_fn,
+                "optimizer_class": optimizer_class,
+                "optimizer_kwargs": optimizer_kwargs,
+            }
+        )
         if optimizer_kwargs is None:
             optimizer_kwargs = {"fused": True} if optimizer_class is torch.optim.Adam else {}
         super().__init__(
@@ -281,7 +293,7 @@ class SkillPolicy(BasePolicy):
         """Actions for observations; pass the returned state back in to keep z within an episode.
 
         Args:
-            observation: one observation or a batch.
+            observation: one observation or a batch, of finite numbers.
             state: the `SkillState` returned by the last call; None draws z afresh.
             episode_start: (n,) bool, where z is drawn afresh.
             deterministic: the mode of z and the mean action, in place of draws.
@@ -290,30 +302,47 @@ class SkillPolicy(BasePolicy):
             Actions within the bounds of the action space, and the new state.
 
         Raises:
-            ValueError: an observation of the wrong kind or shape, a task out of range, or a state or
-                ``episode_start`` for another number of observations.
+            ValueError: an observation of the wrong kind or shape, an observation or a z that is not finite, a task
+                out of range, or a state or ``episode_start`` for another number of observations.
         """
         self.set_training_mode(False)
+        checks.boolean("deterministic", deterministic)
         if isinstance(observation, tuple):
             raise ValueError("predict() got a tuple; with gymnasium, unpack first: obs, info = env.reset()")
         space = self.observation_space
         keys = sorted(space.spaces) if isinstance(space, spaces.Dict) else []
-        if (given := sorted(observation) if isinstance(observation, dict) else []) != keys:
+        given = sorted(map(str, observation)) if isinstance(observation, dict) else []
+        if given != keys:
             raise ValueError(f"an observation with keys {given} is not valid; choose {keys or space}")
+        if isinstance(observation, dict):
+            arguments.array("observation['observation']", observation["observation"])
+            arguments.whole_numbers("observation['task']", observation["task"])
+        else:
+            arguments.array("observation", observation)
         obs, batched = self.obs_to_tensor(observation)
         flat, task = self.split(obs)
         if len(task) and not 0 <= int(task.min()) <= int(task.max()) < self.n_tasks:
             raise ValueError(f"task={task.tolist()} is not valid; choose integers from 0 to {self.n_tasks - 1}")
-        starts = np.zeros(len(task), bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
-        sizes = {"task": len(task), "state": len(state[0] if state else task), "episode_start": len(starts)}
+        starts = np.zeros(len(task), bool)
+        if episode_start is not None:
+            starts = arguments.booleans("episode_start", episode_start)
+        skill = None if state is None else self._check_state(state)
+        sizes = {"task": len(task), "state": len(task if skill is None else skill.age), "episode_start": len(starts)}
         if set(sizes.values()) != {len(flat)}:
             raise ValueError(f"lengths {sizes} are not valid with {len(flat)} observations; choose as many of each")
         with torch.no_grad():
-            skill = self.next_state(task, SkillState(*state) if state else None, starts, None, deterministic)
+            skill = self.next_state(task, skill, starts, None, deterministic)
             code = self.embedding_distribution.code(torch.as_tensor(skill.latent, device=self.device))
             action, _ = self.act(flat, code, self.action_noise(len(flat), None, deterministic))
         scaled = self.env_action(action)
         return (scaled if batched else scaled[0]), skill
+
+    def _check_state(self, state: tuple[NDArray[Any], ...]) -> SkillState:
+        """A recurrent state of finite numbers, z (n, Z) and ages (n,); else a ValueError."""
+        latent, age = arguments.pair("state", state)
+        age = arguments.whole_numbers("state's age", age).reshape(-1)
+        latent = arguments.array("state's z", latent, (len(age), self.embedding_distribution.dim))
+        return SkillState(latent.astype(np.float32, copy=False), age)
 
     def env_action(self, action: Tensor) -> NDArray[Any]:
         """Actions (n, A) as the environment takes them: within its bounds, of its shape and type."""
@@ -363,9 +392,13 @@ def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
 
 
 def _check_net_arch(net_arch: list[int] | dict[str, list[int]] | None) -> dict[str, list[int]]:
-    if isinstance(net_arch, list):
-        return dict.fromkeys(NET_ARCH, net_arch)
-    net_arch = net_arch or {}
-    if unknown := sorted(set(net_arch) - set(NET_ARCH)):
+    """Hidden layers of every network; else a ValueError."""
+    if net_arch is None:
+        net_arch = {}
+    if not isinstance(net_arch, dict):
+        return dict.fromkeys(NET_ARCH, arguments.hidden_layers("net_arch", net_arch))
+    unknown = [name for name in net_arch if name not in NET_ARCH]
+    if unknown:
         raise ValueError(f"unknown net_arch keys {unknown}; valid ones are {list(NET_ARCH)}")
-    return {**NET_ARCH, **net_arch}
+    own = {name: arguments.hidden_layers(f"net_arch[{name!r}]", widths) for name, widths in net_arch.items()}
+    return {**NET_ARCH, **own}

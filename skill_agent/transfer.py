@@ -10,8 +10,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
+from skill_agent import arguments
 from skill_agent.policy import SkillPolicy
+from skill_envs import checks
 
+_LONGEST_HOLD = 10**6
 _DRAWS = 4096  # of every task's z, from which the box of z is measured
 
 
@@ -50,10 +53,15 @@ class SkillSpaceVecEnv(VecEnvWrapper):
             seed: of the skills' actions.
 
         Raises:
-            ValueError: ``hold`` below 1, or an environment whose spaces are not the skills'.
+            ValueError: ``hold`` that is no integer from 1 to 1,000,000, an invalid ``seed``, or an environment whose
+                spaces are not the skills'.
         """
-        if hold < 1:
-            raise ValueError(f"hold={hold} is not valid; choose at least 1")
+        hold = arguments.one_or_more("hold", hold, _LONGEST_HOLD)
+        seed = checks.integer("seed", seed, 0, arguments.SEEDS - 1)
+        if not isinstance(skills, SkillPolicy):
+            raise ValueError(f"skills={skills!r} is not valid; choose a SkillPolicy")
+        if not isinstance(venv, VecEnv):
+            raise ValueError(f"venv={venv!r} is not valid; choose a vector environment of SB3")
         for name, space, valid in (
             ("observations", venv.observation_space, skills.box),
             ("actions", venv.action_space, skills.action_space),
@@ -70,8 +78,14 @@ class SkillSpaceVecEnv(VecEnvWrapper):
         return self._observation
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep z (n, Z) for `step_wait`."""
-        self._code = torch.as_tensor(np.asarray(actions, np.float32), device=self.skills.device)
+        """Keep z (n, Z) for `step_wait`.
+
+        Raises:
+            ValueError: z of another shape, or not finite.
+        """
+        shape = (self.num_envs, self.skills.embedding_distribution.dim)
+        code = arguments.array("z", actions, shape).astype(np.float32)
+        self._code = torch.as_tensor(code, device=self.skills.device)
 
     def step_wait(self) -> Any:
         """Run the skills for ``hold`` steps of every environment."""
@@ -117,7 +131,12 @@ class TransferredPolicy:
     """
 
     def __init__(self, skills: SkillPolicy, mapping: SkillPolicy, hold: int) -> None:
-        """Join a mapping, trained on a `SkillSpaceVecEnv`, to its skills."""
+        """Join a mapping, trained on a `SkillSpaceVecEnv`, to its skills.
+
+        Raises:
+            ValueError: ``hold`` that is no integer from 1 to 1,000,000.
+        """
+        hold = arguments.one_or_more("hold", hold, _LONGEST_HOLD)
         self.skills, self.mapping, self.hold = skills, mapping, hold
 
     def predict_skill(self, observation: NDArray[Any], deterministic: bool = False) -> NDArray[np.float32]:
@@ -142,12 +161,21 @@ class TransferredPolicy:
 
         Returns:
             Actions within the bounds of the action space, and the new state.
+
+        Raises:
+            ValueError: observations or a state that are not finite or have another shape.
         """
-        batch = np.atleast_2d(observation)
-        code = state[0] if state else np.zeros((len(batch), self.skills.embedding_distribution.dim), np.float32)
-        age = (state[1] + 1) % self.hold if state else np.zeros(len(batch), np.int64)
+        batch = np.atleast_2d(np.asarray(observation))
+        count, dim = len(batch), self.skills.embedding_distribution.dim
+        arguments.array("observation", batch, (count, self.skills.state_dim))
+        code, age = np.zeros((count, dim), np.float32), np.zeros(count, np.int64)
+        if state is not None:
+            kept_code, kept_age = arguments.pair("state", state)
+            code = arguments.array("state's z", kept_code, (count, dim)).astype(np.float32)
+            age = (arguments.whole_numbers("state's age", kept_age, (count,)) + 1) % self.hold
         if episode_start is not None:
-            age = np.where(np.asarray(episode_start, bool).reshape(-1), 0, age)
+            starts = arguments.booleans("episode_start", episode_start)
+            age = np.where(arguments.array("episode_start", starts, (count,)), 0, age)
         fresh = age == 0
         if fresh.any():
             code = np.where(fresh[:, None], self.predict_skill(batch, deterministic), code)
