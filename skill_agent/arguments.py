@@ -51,7 +51,8 @@ def steps(name: str, value: Any, least: int = 0) -> int:
 
 def path(name: str, value: Any) -> Any:
     """``value`` if it is a path."""
-    if not isinstance(value, str | os.PathLike):
+    # No system has names with NUL.
+    if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value):
         raise ValueError(f"{name}={value!r} is not valid; choose a path")
     return value
 
