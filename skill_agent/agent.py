@@ -95,7 +95,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         """
         if config is not None and settings:
             raise TypeError(f"give either config or single settings, not both: {sorted(settings)}")
-        arguments.policy_and_env(policy, env, SkillPolicy)
+        arguments.policy_and_env(policy, env, SkillPolicy, _init_setup_model)
         given = {
             "learning_rate": learning_rate,
             "buffer_size": buffer_size,

@@ -25,7 +25,9 @@ from skill_envs import checks
 Check = Callable[[str, Any], Any]  # of name and value; the value as it is kept, or a ValueError
 
 MOST_STEPS = 10**12
-WIDEST, DEEPEST = 10_000, 100  # of a network's hidden layers: one more would take gigabytes
+# Files of skills have the same limits, so that whatever is built can be exported and loaded.
+WIDEST, DEEPEST = 4_096, 16  # of hidden layers
+LONGEST_HOLD = 10_000
 SEEDS = 2**32  # NumPy's global generator takes seeds below this
 
 
@@ -131,13 +133,13 @@ def device(name: str, value: Any) -> torch.device | str:
     """``value`` if numbers can be held there; as in SB3, "auto" and "cuda" are the CPU where there is no GPU."""
     try:
         torch.zeros((), device=get_device(value)).item()
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError, AttributeError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{name}={value!r} is not valid; choose a device of torch such as 'cpu' ({reason})") from error
     return value  # type: ignore[no-any-return]
 
 
-# All but the policy and the environment.
+# Of the constructor, all but the policy and the environment.
 LEARNER: dict[str, Check] = {
     "learning_rate": _learning_rate,
     "buffer_size": partial(steps, least=1),
@@ -167,17 +169,20 @@ def learner(given: dict[str, Any]) -> dict[str, Any]:
     return {name: LEARNER[name](name, value) for name, value in given.items()}
 
 
-def policy_and_env(policy: Any, env: Any, base: type) -> None:
-    """Check a policy, the name of one or a class below ``base``, and an environment, its id or None.
+def policy_and_env(policy: Any, env: Any, base: type, init_setup_model: Any) -> None:
+    """Check a policy, the name of one or a class below ``base``, and an environment or its id.
 
     Raises:
         ValueError: one of another kind.
     """
     if not isinstance(policy, str):
         subclass(base)("policy", policy)
+    # Without its networks, a model can get an environment later; `load` makes one like that.
+    if env is None and not checks.boolean("_init_setup_model", init_setup_model):
+        return
     # As in SB3, anything that resets and steps is an environment.
-    if env is not None and not isinstance(env, str) and not (hasattr(env, "reset") and hasattr(env, "step")):
-        raise ValueError(f"env={env!r} is not valid; choose an environment, its id or None")
+    if not isinstance(env, str) and not (hasattr(env, "reset") and hasattr(env, "step")):
+        raise ValueError(f"env={env!r} is not valid; choose an environment or its id")
 
 
 def episodes_of_one(train_freq: Any, n_envs: int) -> None:
@@ -192,7 +197,8 @@ def episodes_of_one(train_freq: Any, n_envs: int) -> None:
 
 
 def _callback(name: str, value: Any) -> Any:
-    for callback in value if isinstance(value, list) else [value]:
+    callbacks = value if isinstance(value, list) else [value]
+    for callback in callbacks:
         # SB3's callbacks are no functions.
         if not callable(callback) and not hasattr(callback, "on_step"):
             raise ValueError(f"{name}={value!r} is not valid; choose a callback, a list of callbacks or a function")

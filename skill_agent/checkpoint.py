@@ -108,6 +108,7 @@ def load_checkpoint(model: SkillEmbedding, checkpoint: Path | str) -> Any:
     Raises:
         CheckpointError: a file is missing, truncated or altered, or the model has other settings.
     """
+    arguments.path("checkpoint", checkpoint)
     return _apply(model, Path(checkpoint), _read(Path(checkpoint)))
 
 
@@ -120,6 +121,7 @@ def load_latest(model: SkillEmbedding, folder: Path | str) -> tuple[Path, Any] |
     Raises:
         CheckpointError: there are checkpoints, but no good one; or the model has other settings.
     """
+    arguments.path("folder", folder)
     checkpoints = list_checkpoints(Path(folder))
     errors = []
     for checkpoint in reversed(checkpoints):

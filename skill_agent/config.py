@@ -106,7 +106,7 @@ class SkillConfig:
         group="embedding",
     )
     embedding_dim: int = _setting(
-        3, _integer(1, 1_000), "size of z; with task_id z has the number of tasks as its size"
+        3, _integer(1, 1_024), "size of z; with task_id z has the number of tasks as its size"
     )
     embedding_log_std: tuple[float, float] = _setting(
         (-2.5, -0.5), _BOUNDS, "bounds of the embedding's log standard deviation (Gaussian)"
@@ -154,7 +154,7 @@ class SkillConfig:
 
     # The inference network q(z|a, s^H)
     segment: int = _setting(
-        5, _integer(1, 1_000), "H, number of states that the inference network sees", group="inference"
+        5, _integer(1, 1_024), "H, number of states that the inference network sees", group="inference"
     )
     inference_log_std: tuple[float, float] = _setting(
         (-3.0, 1.0), _BOUNDS, "bounds of the inference network's log standard deviation (Gaussian)"
@@ -192,7 +192,7 @@ class SkillConfig:
     # The critic and its Retrace targets on windows of replay
     n_critics: int = _setting(
         2,
-        _integer(1, 100),
+        _integer(1, 16),
         "number of critics; the smallest of their values forms the targets, the first gives the policy's gradient",
         group="critic",
     )

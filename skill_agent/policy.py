@@ -67,7 +67,7 @@ class SkillPolicy(BasePolicy):
             lr_schedule: learning rate by remaining progress.
             config: settings of the method.
             net_arch: widths of hidden layers, one list for all networks or a dict of "pi", "qf" and "inference"; by
-                default the paper's. A list has at most 100 widths of at most 10,000.
+                default the paper's. A list has at most 16 widths of at most 4,096.
             activation_fn: between layers.
             optimizer_class: one optimiser serves all networks.
             optimizer_kwargs: for the optimiser, without the learning rate.
@@ -308,7 +308,7 @@ class SkillPolicy(BasePolicy):
         self.set_training_mode(False)
         checks.boolean("deterministic", deterministic)
         if isinstance(observation, tuple):
-            raise ValueError("predict() got a tuple; with gymnasium, unpack first: obs, info = env.reset()")
+            raise ValueError("observation is a tuple; with gymnasium, unpack first: obs, info = env.reset()")
         space = self.observation_space
         keys = sorted(space.spaces) if isinstance(space, spaces.Dict) else []
         given = sorted(map(str, observation)) if isinstance(observation, dict) else []
@@ -387,7 +387,7 @@ def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
             raise ValueError(f"task={task} is not valid; tasks are numbered from start=0")
         box, n_tasks = space.spaces["observation"], int(task.n)
     if not isinstance(box, spaces.Box):
-        raise ValueError(f"{box} is not valid as an observation; choose a Box")
+        raise ValueError(f"observation_space={space} is not valid; an observation is a Box, alone or in a Dict")
     return box, n_tasks
 
 

@@ -14,7 +14,6 @@ from skill_agent import arguments
 from skill_agent.policy import SkillPolicy
 from skill_envs import checks
 
-_LONGEST_HOLD = 10**6
 _DRAWS = 4096  # of every task's z, from which the box of z is measured
 
 
@@ -53,10 +52,10 @@ class SkillSpaceVecEnv(VecEnvWrapper):
             seed: of the skills' actions.
 
         Raises:
-            ValueError: ``hold`` that is no integer from 1 to 1,000,000, an invalid ``seed``, or an environment whose
+            ValueError: ``hold`` that is no integer from 1 to 10,000, an invalid ``seed``, or an environment whose
                 spaces are not the skills'.
         """
-        hold = arguments.one_or_more("hold", hold, _LONGEST_HOLD)
+        hold = arguments.one_or_more("hold", hold, arguments.LONGEST_HOLD)
         seed = checks.integer("seed", seed, 0, arguments.SEEDS - 1)
         if not isinstance(skills, SkillPolicy):
             raise ValueError(f"skills={skills!r} is not valid; choose a SkillPolicy")
@@ -134,9 +133,9 @@ class TransferredPolicy:
         """Join a mapping, trained on a `SkillSpaceVecEnv`, to its skills.
 
         Raises:
-            ValueError: ``hold`` that is no integer from 1 to 1,000,000.
+            ValueError: ``hold`` that is no integer from 1 to 10,000.
         """
-        hold = arguments.one_or_more("hold", hold, _LONGEST_HOLD)
+        hold = arguments.one_or_more("hold", hold, arguments.LONGEST_HOLD)
         self.skills, self.mapping, self.hold = skills, mapping, hold
 
     def predict_skill(self, observation: NDArray[Any], deterministic: bool = False) -> NDArray[np.float32]:

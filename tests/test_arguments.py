@@ -53,7 +53,7 @@ def observation(model):
         ("device", ["tpu", "meta", "cpu:x", None, 1.5]),
         ("config", [{}, [], {"window": 3}, "config", SkillConfig]),
         ("policy", ["CnnPolicy", 3, None, torch.nn.Linear, SkillEmbedding]),
-        ("env", [3, [], object()]),
+        ("env", [3, [], object(), None]),
     ],
 )
 def test_wrong_arguments_of_the_learner_are_named(name, values):
@@ -132,7 +132,7 @@ def test_learning_for_no_steps_does_nothing():
     ("net_arch", "named"),
     [
         ([0], r"net_arch\[0\]=0"), ([8, -1], r"net_arch\[1\]=-1"), ([8.0], r"net_arch\[0\]=8\.0"),
-        ([10_001], "10001.*from 1 to 10,000"), ([1] * 101, "at most 100 widths"), (8, "net_arch=8"),
+        ([4_097], "4097.*from 1 to 4,096"), ([1] * 17, "at most 16 widths"), (8, "net_arch=8"),
         ("8", "net_arch='8'"), ({"pi": 8}, r"net_arch\['pi'\]=8"), ({"qf": [True]}, r"net_arch\['qf'\]\[0\]=True"),
         ({"inference": [10**12]}, r"net_arch\['inference'\]\[0\]"), ({3: [8]}, r"\[3\].*'pi', 'qf', 'inference'"),
     ],
@@ -224,9 +224,9 @@ def transferred(model):
 @pytest.mark.parametrize("hold", [0, -1, 1.5, 2.0, NAN, INF, "2", None, True, 10**30])
 def test_a_wrong_hold_is_named(model, hold):
     env = make_skill_vec_env(FOUR_GOALS, 2, seed=0)
-    with pytest.raises(ValueError, match="^hold="):
+    with pytest.raises(ValueError, match=r"^hold="):
         SkillSpaceVecEnv(env, model.policy, hold)
-    with pytest.raises(ValueError, match="^hold="):
+    with pytest.raises(ValueError, match=r"^hold="):
         TransferredPolicy(model.policy, model.policy, hold)
 
 
@@ -294,5 +294,6 @@ def test_wrong_arguments_of_checkpoints_are_named(model, tmp_path, name, values)
 
 
 def test_limits_are_stated():
-    assert "10,000" in SkillPolicy.__init__.__doc__ and arguments.WIDEST == 10_000
+    assert "at most 16 widths of at most 4,096" in SkillPolicy.__init__.__doc__
+    assert (arguments.DEEPEST, arguments.WIDEST) == (16, 4096)
     assert "10^12" in SkillEmbedding.learn.__doc__ and arguments.MOST_STEPS == 10**12

@@ -136,7 +136,7 @@ def forge(path, out, change_description=lambda d: None, change_arrays=lambda a: 
     [
         (lambda d: d.update(format=99), lambda a: None, "format=99 is not valid"),
         (lambda d: d.update(activation="os.system"), lambda a: None, r"activation='os\.system'.*'ELU'"),
-        (lambda d: d["net_arch"].update(pi=[9_999]), lambda a: None, "size mismatch"),
+        (lambda d: d["net_arch"].update(pi=[4_000]), lambda a: None, "size mismatch"),
         (lambda d: d["net_arch"].update(pi=[10**12]), lambda a: None, r"net_arch\['pi'\]\[0\]=1000000000000"),
         (lambda d: d["config"].update(gain=1), lambda a: None, "gain"),
         (lambda d: d["config"].update(window=0), lambda a: None, "window=0"),
