@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
 from skill_envs import ENVIRONMENTS, SkillVectorEnv, checks
+from skill_envs.env import MOST_ENVS
 
 
 class SkillVecEnv(VecEnv):
@@ -156,7 +157,7 @@ def make_skill_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **
         ValueError: the id is not one of the suite's, or a number or argument is not valid.
     """
     checks.one_of("env_id", env_id, list(ENVIRONMENTS))
-    checks.integer("n_envs", n_envs, least=1)
+    checks.integer("n_envs", n_envs, least=1, most=MOST_ENVS)
     if seed is not None:
         checks.integer("seed", seed, least=0)
     env = SkillVecEnv(gymnasium.make_vec(env_id, num_envs=n_envs, **kwargs).unwrapped)  # type: ignore[arg-type]

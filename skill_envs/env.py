@@ -35,6 +35,8 @@ _MADE_ANEW = frozenset(
     }
 )
 
+MOST_ENVS, _MOST_THREADS = 2**20, 1024  # what fits no machine is refused before it fills its memory
+
 Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
 
 
@@ -100,20 +102,17 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         """
         valid = ("reward_type", "max_episode_steps", "autoreset_mode", "render_mode", "width", "height", "num_threads")
         checks.no_unknown(unknown, valid)
-        if not tasks:
-            raise ValueError(f"tasks={tasks!r} is not valid; choose at least one of {list(TASKS)}")
-        for task in tasks:
-            checks.one_of("task", task, list(TASKS))
+        _check_tasks(tasks)
         checks.one_of("autoreset_mode", autoreset_mode, [*AUTORESET_MODES, *(mode.value for mode in AUTORESET_MODES)])
 
         # The one place where the arguments stand: what is read and set by name is read and set here.
         self._arguments: dict[str, Any] = {
             "tasks": tuple(tasks),
-            "num_envs": checks.integer("num_envs", num_envs, least=1),
+            "num_envs": checks.integer("num_envs", num_envs, least=1, most=MOST_ENVS),
             "autoreset_mode": AutoresetMode(autoreset_mode),
             "width": checks.integer("width", width, least=1, most=MAX_SIDE),
             "height": checks.integer("height", height, least=1, most=MAX_SIDE),
-            "num_threads": checks.integer("num_threads", num_threads, least=0),
+            "num_threads": checks.integer("num_threads", num_threads, least=0, most=_MOST_THREADS),
         }
         self.reward_type = reward_type
         self.max_episode_steps = max_episode_steps
@@ -452,6 +451,24 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             "_final_info": done.copy(),
         }
         return self._observe(), info
+
+
+def _check_tasks(tasks: Any) -> None:
+    """Check names of tasks that one environment can have.
+
+    Raises:
+        ValueError: there is none, one is unknown, or two are seen or acted in differently.
+    """
+    if not isinstance(tasks, list | tuple) or not tasks:
+        raise ValueError(f"tasks={tasks!r} is not valid; choose a list of at least one of {list(TASKS)}")
+    for task in tasks:
+        checks.one_of("task", task, list(TASKS))
+    first = TASKS[tasks[0]]
+    for task in tasks:
+        if (TASKS[task].observation, TASKS[task].action) != (first.observation, first.action):
+            raise ValueError(
+                f"tasks={list(tasks)} are not valid together: {task} and {tasks[0]} have other observations or actions"
+            )
 
 
 def _centres(tasks: Sequence[Task]) -> Float:
