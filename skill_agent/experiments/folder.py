@@ -21,6 +21,7 @@ from skill_agent.experiments import train
 from skill_agent.experiments.tables import Run
 from skill_agent.experiments.train import Evaluation
 from skill_agent.files import read_json, write_json
+from skill_agent.skills import check_exportable
 
 SETTINGS, RECORD, CHECKPOINTS = "run.json", "record.json", "checkpoints"
 
@@ -108,6 +109,7 @@ def _train(folder: Path) -> None:
         run, seed = _run(settings["run"]), settings["seed"]
         torch.set_num_threads(1)  # more only get in each other's way in networks of this size
         agent, evaluation = train.build(run, seed), Evaluation.of(run)
+        check_exportable(agent.policy)  # the training ends with an export
         if (found := load_latest(agent, folder / CHECKPOINTS)) is not None:
             checkpoint, extra = found
             evaluation.set_state(extra["evaluation"])
