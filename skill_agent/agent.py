@@ -277,6 +277,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             **kwargs: SB3's; of a safetensors file, ``env`` and arguments of the constructor.
 
         Raises:
+            IsADirectoryError: the path is a folder, such as a checkpoint.
             SkillsFileError: the safetensors file is damaged, or no file of skills.
             TypeError: a setting of the method; SB3 would take it and change nothing.
         """
@@ -285,17 +286,24 @@ class SkillEmbedding(OffPolicyAlgorithm):
             raise TypeError(f"load() can't change the settings {fixed}; give config=SkillConfig(...), with all of them")
         if isinstance(path, str | os.PathLike) and str(path).endswith(SUFFIX):
             return cls._from_skills(Path(path), *args, **kwargs)
+        if isinstance(path, str | os.PathLike) and os.path.isdir(path):
+            raise IsADirectoryError(
+                f"{path} is a folder; if it is a checkpoint, make a model with its arguments and use load_checkpoint"
+            )
         warn_of_pickles(path, trust, "a file of export_skills, or a checkpoint by load_checkpoint")
         return super().load(path, *args, **kwargs)
 
     @classmethod
-    def _from_skills(cls, path: Path, env: GymEnv | None = None, **kwargs: Any) -> Self:
+    def _from_skills(
+        cls, path: Path, env: GymEnv | None = None, device: torch.device | str = "auto", **kwargs: Any
+    ) -> Self:
         """A model with the networks of exported skills."""
         skills = load_skills(path)
         policy = "MultiInputPolicy" if isinstance(skills.observation_space, spaces.Dict) else "MlpPolicy"
         networks = {"net_arch": skills.net_arch, "activation_fn": skills.activation_fn}
+        networks |= kwargs.pop("policy_kwargs", None) or {}
         arguments: dict[str, Any] = {"policy_kwargs": networks, "config": skills.config} | kwargs
-        model = cls(policy, env, _init_setup_model=False, **arguments)
+        model = cls(policy, env, device=device, _init_setup_model=False, **arguments)
         for name in ("observation_space", "action_space"):
             expected = getattr(skills, name)
             found = expected if env is None else getattr(model, name)
@@ -305,7 +313,15 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if env is None:
             model.n_envs = 1  # until there is one
         model._setup_model()
-        model.policy.load_state_dict(skills.state_dict(), strict=False)
+        kept, made = skills.state_dict(), model.policy.state_dict()
+        differing = [name for name, value in kept.items() if name not in made or made[name].shape != value.shape]
+        missing = [name for name in made if name not in kept and not name.startswith("critics")]
+        if differing or missing:
+            raise ValueError(
+                f"config and policy_kwargs describe other networks than those of {path}: "
+                f"{sorted(differing + missing)} differ; leave them out, or choose what keeps the networks"
+            )
+        model.policy.load_state_dict(kept, strict=False)
         return model
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True, *, trust: bool = False) -> None:
@@ -393,7 +409,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
         self._versatility.fill_(config.versatility(1.0 - self._current_progress_remaining))
-        if config.normalize_observations and self._n_updates == 0:
+        # Skills that were loaded have their statistics: with others, they would see other states.
+        unmeasured = bool((policy.state_mean == 0).all() and (policy.state_scale == 1).all())
+        if config.normalize_observations and self._n_updates == 0 and unmeasured:
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
         check_learning_rate(policy.optimizer)
         updates, terms = self._n_updates, {}

@@ -6,13 +6,24 @@ import errno
 import json
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import Any
 
 TEMPORARY = ".tmp-"  # how names of files begin that are being written, or that a killed writer left
 
 # What systems and file systems answer that can't open or sync a folder. Other errors are the disk's, and count.
-_CAN_NOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR, errno.EBADF)
+_CAN_NOT_SYNC = (
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.EBADF,
+)
+_LONGEST = 100  # bytes of a name that its temporary name repeats; file systems end names at 255
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -46,8 +57,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside ``path`` that nobody can guess, so that two writers of one file don't meet."""
-    return path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}-{path.name}")
+    """A name beside ``path`` that nobody can guess, so that two writers of one file don't meet; the suffix stays."""
+    kept = path.name if len(os.fsencode(path.name)) <= _LONGEST else path.suffix
+    return path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}-{kept}")
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -61,6 +73,9 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         write_synced(temporary, data)
         os.replace(temporary, path)
+    except FileExistsError:
+        # What lies there under the temporary name is somebody else's.
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -68,16 +83,26 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Make sure that nothing in a folder, at any depth, leads out of it.
+    """Make sure that writing to a folder, at any depth, writes nowhere else and waits for nobody.
+
+    The folder itself may be a link: its name came from the user, and not from the folder's maker.
 
     Raises:
-        ValueError: there is a symbolic link; the message names it.
+        OSError: a folder in it can't be read.
+        ValueError: something in it is a link, a pipe or a device; the message names it.
     """
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_raise):
         for name in (*folders, *names):
             path = Path(parent) / name
-            if path.is_symlink():
-                raise ValueError(f"{path} is a symbolic link, which could lead anywhere; remove it")
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
+                continue
+            kind = "symbolic link" if stat.S_ISLNK(mode) else "special file"
+            raise ValueError(f"{path} is a {kind}, which could lead anywhere; remove it")
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -6,26 +6,27 @@ and of all arrays. Print the JSON with ``safetensors.safe_open(path, "np").metad
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import get_device
 from torch import nn
 
 import skill_envs
-from skill_agent import arguments, tensorfile
+from skill_agent import arguments, limits, tensorfile
+from skill_agent.config import SkillConfig
 from skill_agent.divergence import check_parameters
 from skill_agent.files import write_whole
 from skill_agent.formats import FORMAT, check_format, config_of
 from skill_agent.mappings import MlpMapping, describe_mlp, mlp_mapping, revive_mlp
 from skill_agent.policy import NET_ARCH, SkillPolicy
-from skill_agent.tensorfile import Arrays, SkillsFileError
+from skill_agent.tensorfile import Arrays, SkillsFileError, brief
 from skill_agent.transfer import TransferredPolicy
 from skill_envs import checks
 
@@ -34,11 +35,12 @@ TRAINED = Path(__file__).resolve().parent / "trained"
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.SiLU, nn.GELU, nn.Sigmoid)
 }
-# The largest networks that a file may describe: sizes are checked before anything is made of them.
-MAX_TASKS, MAX_DIM, MAX_SEGMENT, MAX_CRITICS = 4096, 1024, 1024, 16
 _ACTING = ("state_", "embedding.", "actor.", "inference.")
 _PARTS = ("skills", "mapping")  # of a transferred policy
 _BOUNDS = ("observation_low", "observation_high", "action_low", "action_high")
+Revive = Callable[[dict[str, Any], Arrays], Any]  # makes networks of a description and its arrays
+# What a wrong description leads to; `load_skills` and `load_policy` make one error of them.
+_WRONG = (KeyError, TypeError, ValueError, RuntimeError, OverflowError)
 
 
 def export_skills(policy: SkillPolicy, path: Path | str, *, critics: bool = False, force: bool = False) -> Path:
@@ -56,9 +58,20 @@ def export_skills(policy: SkillPolicy, path: Path | str, *, critics: bool = Fals
     Raises:
         FileExistsError: the file exists and ``force`` is not given.
         TrainingDiverged: a parameter is not finite.
-        ValueError: an activation that a file can't name.
+        ValueError: an activation that a file can't name, or networks beyond the limits of a file.
     """
-    return _write(Path(path), *_describe(policy, critics), force)
+    description, arrays = _describe(policy, critics)
+    return _write(Path(path), description, arrays, force, _skills_of)
+
+
+def check_exportable(policy: SkillPolicy) -> None:
+    """Check that `export_skills` can write these networks, before they are trained.
+
+    Raises:
+        TrainingDiverged: a parameter is not finite.
+        ValueError: an activation that a file can't name, or networks beyond the limits of a file.
+    """
+    _pack(*_describe(policy, critics=False), _skills_of)
 
 
 def export_policy(policy: TransferredPolicy, path: Path | str, *, force: bool = False) -> Path:
@@ -70,14 +83,14 @@ def export_policy(policy: TransferredPolicy, path: Path | str, *, force: bool = 
         FileExistsError: the file exists and ``force`` is not given.
         TrainingDiverged: a parameter is not finite.
         TypeError: a mapping of another class, or with parts that a file can't hold.
-        ValueError: an activation that a file can't name.
+        ValueError: an activation that a file can't name, or networks beyond the limits of a file.
     """
     description: dict[str, Any] = {"hold": policy.hold}
     arrays: Arrays = {}
     for name in _PARTS:
         description[name], found = _describe_part(getattr(policy, name))
         arrays |= {f"{name}/{key}": array for key, array in found.items()}
-    return _write(Path(path), description, arrays, force)
+    return _write(Path(path), description, arrays, force, _policy_of)
 
 
 def load_skills(path: Path | str, device: torch.device | str = "cpu") -> SkillPolicy:
@@ -99,10 +112,9 @@ def load_skills(path: Path | str, device: torch.device | str = "cpu") -> SkillPo
     path = _find(path, "skills")
     description, arrays = tensorfile.read(path)
     try:
-        check_format(description.get("format"))
-        policy = _revive(description, arrays)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise SkillsFileError(f"{path} does not describe its skills rightly: {error!r}") from error
+        policy = _skills_of(description, arrays)
+    except _WRONG as error:
+        raise SkillsFileError(f"{path} does not describe its skills rightly: {brief(error)}") from error
     return policy.to(target)
 
 
@@ -112,22 +124,10 @@ def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Transfe
     path = _find(path, "policy")
     description, arrays = tensorfile.read(path)
     try:
-        check_format(description.get("format"))
-        parts = {}
-        for name in _PARTS:
-            start = f"{name}/"
-            found = {key.removeprefix(start): arrays.pop(key) for key in list(arrays) if key.startswith(start)}
-            parts[name] = _revive_part(description[name], found)
-        if arrays:
-            raise ValueError(f"arrays {sorted(arrays)} are unknown")
-        skills, mapping = (parts[name].to(target) for name in _PARTS)
-        hold = checks.integer("hold", description["hold"], 1, arguments.LONGEST_HOLD)
-        if not isinstance(skills, SkillPolicy):
-            raise ValueError("the skills are no networks of skills")
-        _check_fit(skills, mapping)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise SkillsFileError(f"{path} does not describe a transferred policy rightly: {error!r}") from error
-    return TransferredPolicy(skills, mapping, hold)
+        policy = _policy_of(description, arrays)
+    except _WRONG as error:
+        raise SkillsFileError(f"{path} does not describe a transferred policy rightly: {brief(error)}") from error
+    return TransferredPolicy(policy.skills.to(target), policy.mapping.to(target), policy.hold)
 
 
 def shipped(kind: str) -> list[str]:
@@ -138,11 +138,14 @@ def shipped(kind: str) -> list[str]:
 def _device(device: torch.device | str) -> torch.device:
     """The device of a name, if this machine has it."""
     try:
-        found = get_device(device)
+        # SB3's get_device would take "cuda" and give the CPU where there is none.
+        found = get_device("auto") if device == "auto" else torch.device(device)
         torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise ValueError(f"device={device!r} is not valid here ({reason}); choose 'cpu' or 'auto'") from error
+    if found.type == "meta":
+        raise ValueError(f"device={device!r} is not valid: it holds no numbers; choose 'cpu' or 'auto'")
     return found
 
 
@@ -168,7 +171,7 @@ def _describe_part(part: BasePolicy) -> tuple[dict[str, Any], Arrays]:
 def _revive_part(description: dict[str, Any], arrays: Arrays) -> SkillPolicy | MlpMapping:
     """The networks that `_describe_part` described; those that SB3's own algorithms learned say their kind."""
     if "kind" in description:
-        _check_widths("net_arch", description["net_arch"])
+        limits.check_widths("a mapping", description["net_arch"])
         return revive_mlp(description, arrays, ACTIVATIONS)
     return _revive(description, arrays)
 
@@ -194,37 +197,61 @@ def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], Array
     return description, {name: array.copy(order="C") for name, array in arrays.items()}
 
 
-def _write(path: Path, description: dict[str, Any], arrays: Arrays, force: bool) -> Path:
+def _write(path: Path, description: dict[str, Any], arrays: Arrays, force: bool, revive: Revive) -> Path:
     path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
-    if path.exists() and not force:
+    # Links that lead nowhere are somebody's as well.
+    if os.path.lexists(path) and not force:
         raise FileExistsError(f"{path} exists; choose another path, or force=True to replace it")
-    versions = {"skill-embed": skill_envs.__version__, "torch": torch.__version__}
-    write_whole(path, tensorfile.pack({"format": FORMAT, "versions": versions, **description}, arrays))
+    write_whole(path, _pack(description, arrays, revive))
     return path
 
 
+def _pack(description: dict[str, Any], arrays: Arrays, revive: Revive) -> bytes:
+    """The bytes of a file that can be loaded."""
+    versions = {"skill-embed": skill_envs.__version__, "torch": torch.__version__}
+    data = tensorfile.pack({"format": FORMAT, "versions": versions, **description}, arrays)
+    # Otherwise it would be found out when the networks are gone.
+    try:
+        revive(*tensorfile.unpack(data))
+    except _WRONG as error:
+        raise ValueError(f"these networks can't be exported: {brief(error)}") from error
+    return data
+
+
 # From a description that a stranger may have written ----------------------------------------------
+# These raise any of _WRONG.
+
+
+def _skills_of(description: dict[str, Any], arrays: Arrays) -> SkillPolicy:
+    """The skills of a whole file."""
+    check_format(description.get("format"))
+    return _revive(description, arrays)
+
+
+def _policy_of(description: dict[str, Any], arrays: Arrays) -> TransferredPolicy:
+    """The transferred policy of a whole file."""
+    check_format(description.get("format"))
+    hold = checks.integer("hold", description["hold"], 1, arguments.LONGEST_HOLD)
+    parts = {}
+    for name in _PARTS:
+        start = f"{name}/"
+        found = {key.removeprefix(start): arrays.pop(key) for key in list(arrays) if key.startswith(start)}
+        parts[name] = _revive_part(description[name], found)
+    if arrays:
+        raise ValueError(f"arrays {sorted(arrays)} are unknown")
+    skills, mapping = (parts[name] for name in _PARTS)
+    if not isinstance(skills, SkillPolicy):
+        raise ValueError("the skills are no networks of skills")
+    # It checks that the mapping sees what the skills see, and gives their z.
+    return TransferredPolicy(skills, mapping, hold)
 
 
 def _revive(description: dict[str, Any], arrays: Arrays) -> SkillPolicy:
-    """The networks that `_describe` described.
-
-    Raises:
-        KeyError, TypeError, ValueError, RuntimeError: what the description says can't be, or does not fit the arrays.
-    """
+    """The networks that `_describe` described."""
     critics = checks.boolean("critics", description["critics"])
-    policy = _build(description, _spaces(description, [arrays.pop(name) for name in _BOUNDS]))
+    policy = _build(description, [arrays.pop(name) for name in _BOUNDS])
     expected = {n: v.shape for n, v in policy.state_dict().items() if critics or n.startswith(_ACTING)}
-    if arrays.keys() != expected.keys():
-        missing, unknown = sorted(expected.keys() - arrays.keys()), sorted(arrays.keys() - expected.keys())
-        raise ValueError(f"arrays {missing} are missing, {unknown} unknown")
-    for name, array in arrays.items():
-        if array.shape != tuple(expected[name]) or array.dtype != np.float32:
-            raise ValueError(
-                f"{name} is {array.shape} {array.dtype}; the networks need {tuple(expected[name])} float32"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} has entries that are not finite")
+    limits.check_arrays(arrays, expected)
     policy.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False, assign=True)
     del policy.optimizer
     if not critics:
@@ -233,58 +260,47 @@ def _revive(description: dict[str, Any], arrays: Arrays) -> SkillPolicy:
     return policy
 
 
-def _spaces(description: dict[str, Any], bounds: list[NDArray[Any]]) -> tuple[spaces.Space[Any], spaces.Box]:
-    """The observation and action space of a description and its arrays of bounds."""
-    boxes: list[Any] = []
-    ends: tuple[tuple[str, NDArray[Any], NDArray[Any]], ...]
-    ends = (("observation", bounds[0], bounds[1]), ("action", bounds[2], bounds[3]))
-    for name, low, high in ends:
-        if low.shape != high.shape or low.dtype != high.dtype or not low.size:
-            raise ValueError(f"the bounds of the {name} are {low.shape} {low.dtype} and {high.shape} {high.dtype}")
-        if not (low <= high).all():  # which NaN isn't
-            raise ValueError(f"the lower bounds of the {name} are not below the upper ones")
-        boxes.append(spaces.Box(low, high, dtype=low.dtype.type))
-    box, action = boxes
-    if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
-        raise ValueError("the bounds of the action are not finite")
-    n_tasks = checks.integer("n_tasks", description["n_tasks"], 1, MAX_TASKS)
-    if checks.boolean("task_in_observation", description["task_in_observation"]):
-        return spaces.Dict(observation=box, task=spaces.Discrete(n_tasks)), action
-    if n_tasks != 1:
-        raise ValueError(f"n_tasks={n_tasks} is not valid without a task in the observation; choose 1")
-    return box, action
-
-
-def _build(description: dict[str, Any], of: tuple[spaces.Space[Any], spaces.Box]) -> SkillPolicy:
+def _build(description: dict[str, Any], bounds: list[Any]) -> SkillPolicy:
     """Networks without numbers: their shapes alone, which those of the file must have."""
     kept = description["config"]
     if not isinstance(kept, dict):
         raise ValueError(f"config={kept!r} is not valid; it holds the settings by name")
     config = config_of(kept)
-    sizes = (("embedding_dim", MAX_DIM), ("segment", MAX_SEGMENT), ("n_critics", MAX_CRITICS))
-    for name, most in sizes:
-        checks.integer(name, getattr(config, name), 1, most)
+    limits.check_settings(config)
     arch = description["net_arch"]
     if not isinstance(arch, dict) or arch.keys() != NET_ARCH.keys():
         raise ValueError(f"net_arch={arch!r} is not valid; its keys are {list(NET_ARCH)}")
     for name, widths in arch.items():
-        _check_widths(f"net_arch of {name}", widths)
+        limits.check_widths(name, widths)
     activation = description["activation"]
     checks.one_of("activation", activation, list(ACTIVATIONS))
+    observations, actions = _spaces(description, config, bounds)
     with torch.device("meta"):
-        return SkillPolicy(*of, lambda _: 0.0, config=config, net_arch=arch, activation_fn=ACTIVATIONS[activation])
+        policy = SkillPolicy(
+            observations,
+            actions,
+            lambda _: 0.0,
+            config=config,
+            net_arch=arch,
+            activation_fn=ACTIVATIONS[activation],
+        )
+    # Critics count although the file may have none: a model that learns on from the skills makes them.
+    total = sum(value.numel() for value in policy.state_dict().values())
+    if total > limits.MAX_PARAMETERS:
+        raise ValueError(f"its networks have {total:,} parameters; at most {limits.MAX_PARAMETERS:,} are read")
+    return policy
 
 
-def _check_widths(name: str, widths: Any) -> None:
-    if not isinstance(widths, list) or len(widths) > arguments.DEEPEST:
-        raise ValueError(f"{name} is not valid; choose at most {arguments.DEEPEST} layers")
-    for width in widths:
-        checks.integer(f"a width in {name}", width, 1, arguments.WIDEST)
-
-
-def _check_fit(skills: SkillPolicy, mapping: SkillPolicy | MlpMapping) -> None:
-    """A mapping must see what the skills see, and give their z."""
-    if mapping.observation_space.shape != skills.box.shape:
-        raise ValueError(f"the mapping sees {mapping.observation_space}, the skills {skills.box.shape}")
-    if mapping.action_space.shape != (skills.embedding_distribution.dim,):
-        raise ValueError(f"the mapping gives {mapping.action_space.shape}, z is ({skills.embedding_distribution.dim},)")
+def _spaces(
+    description: dict[str, Any], config: SkillConfig, bounds: list[Any]
+) -> tuple[spaces.Space[Any], spaces.Box]:
+    """The observation and action space of a description and its arrays of bounds."""
+    box = limits.box_of("observation", bounds[0], bounds[1], limits.MAX_STATE)
+    action = limits.box_of("action", bounds[2], bounds[3], limits.MAX_ACTION)
+    limits.check_actions(action)
+    n_tasks = limits.check_tasks(description["n_tasks"], config)
+    if checks.boolean("task_in_observation", description["task_in_observation"]):
+        return spaces.Dict(observation=box, task=spaces.Discrete(n_tasks)), action
+    if n_tasks != 1:
+        raise ValueError(f"n_tasks={n_tasks} is not valid without a task in the observation; choose 1")
+    return box, action

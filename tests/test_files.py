@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -34,6 +36,7 @@ def test_no_link_in_the_way_is_followed(tmp_path, monkeypatch):
     files.temporary_name(folder / "file").symlink_to(precious)
     with pytest.raises(FileExistsError):
         files.write_whole(folder / "file", b"more")
+    assert files.temporary_name(folder / "file").is_symlink()  # it is somebody else's
     assert precious.read_bytes() == b"kept" and (folder / "file").read_bytes() == b"data"
 
 
@@ -93,3 +96,33 @@ def test_links_in_a_folder_are_refused_at_any_depth(tmp_path, place, target):
     os.symlink(outside / target, folder / place)
     with pytest.raises(ValueError, match=r"link is a symbolic link"):
         files.refuse_links(folder)
+
+
+def test_pipes_and_folders_that_can_not_be_read_are_refused(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"pipe is a special file"):
+        files.refuse_links(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        files.refuse_links(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "x" * 240 + ".mp4", "é" * 127])
+def test_the_longest_names_are_written(tmp_path, name):
+    files.write_whole(tmp_path / name, b"data")
+    assert (tmp_path / name).read_bytes() == b"data"
+    assert files.temporary_name(tmp_path / name).suffix == (tmp_path / name).suffix
+
+
+def test_what_a_killed_writer_left_begins_with_the_prefix(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    code = (
+        "import os, sys, runpy; files = runpy.run_path(sys.argv[1]); from pathlib import Path;"
+        "os.replace = lambda *_: os._exit(9); files['write_whole'](Path(sys.argv[2]), b'new')"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, files.__file__, str(path)], timeout=60)
+    assert killed.returncode == 9 and path.read_bytes() == b"old"
+    left = [p.name for p in tmp_path.iterdir() if p != path]
+    assert len(left) == 1 and left[0].startswith(files.TEMPORARY)
+    files.write_whole(path, b"newer")  # nothing is in its way
+    assert path.read_bytes() == b"newer"

@@ -266,6 +266,47 @@ def test_a_model_of_exported_skills_acts_as_they_do_and_learns_on(model, tmp_pat
         SkillEmbedding.load(path, env=make_line(n_tasks=3))
 
 
+def test_a_model_of_exported_skills_keeps_their_statistics(model, tmp_path):
+    path = model.export_skills(tmp_path / "skills")
+    # Other observations than those that the skills were trained on, and a learning rate that changes nothing.
+    loaded = SkillEmbedding.load(path, make_line(2, n_tasks=2), "cpu", learning_rate=0.0, learning_starts=10, seed=9)
+    loaded.learn(40)
+    assert loaded._n_updates > 0
+    assert torch.equal(loaded.policy.state_mean, model.policy.state_mean)
+    assert torch.equal(loaded.policy.state_scale, model.policy.state_scale)
+    assert (actions(loaded) == actions(model)).all()
+
+
+def test_arguments_of_loaded_skills_add_to_the_networks_or_are_errors(model, tmp_path):
+    path = model.export_skills(tmp_path / "skills")
+    loaded = SkillEmbedding.load(path, policy_kwargs={"optimizer_class": torch.optim.SGD})
+    assert isinstance(loaded.policy.optimizer, torch.optim.SGD) and (actions(loaded) == actions(model)).all()
+    settings = vars(model.config)
+    loaded = SkillEmbedding.load(path, config=SkillConfig(**{**settings, "inference_coef": 0.5}))
+    assert loaded.config.inference_coef == 0.5 and (actions(loaded) == actions(model)).all()
+    for other in (
+        {"config": SkillConfig(**{**settings, "embedding": "task_id"})},
+        {"config": SkillConfig(**{**settings, "embedding": "bernoulli", "embedding_dim": 6})},
+        {"policy_kwargs": {"net_arch": {"pi": [16, 16], "qf": [16, 16], "inference": [8]}}},
+    ):
+        with pytest.raises(ValueError, match=r"other networks than those of .*skills\.safetensors"):
+            SkillEmbedding.load(path, **other)
+
+
+def test_a_folder_is_no_model(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(IsADirectoryError, match=r"is a folder; .*load_checkpoint"):
+            SkillEmbedding.load(tmp_path)
+
+
+@pytest.mark.parametrize("trust", ["no", "yes", 1, None])
+def test_trust_is_true_or_false(model, tmp_path, trust):
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"trust=.* is not valid; choose True or False"):
+        SkillEmbedding.load(tmp_path / "model", trust=trust)
+
+
 def test_no_window_reaches_from_a_loaded_replay_into_what_follows(tmp_path):
     other, model = make_model(make_line(2), train_freq=5).learn(10), make_model(make_line(2), train_freq=5).learn(10)
     other.save_replay_buffer(tmp_path / "replay")  # its last z has the age that the model's has

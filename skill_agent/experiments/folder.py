@@ -20,6 +20,7 @@ from skill_agent.experiments.tables import Run
 from skill_agent.experiments.train import Evaluation
 from skill_agent.files import write_json, write_whole
 from skill_agent.manifest import STATE
+from skill_agent.skills import check_exportable
 from skill_envs import checks, saved
 
 SETTINGS, RECORD, CHECKPOINTS = runfile.SETTINGS, "record.json", replace.CHECKPOINTS
@@ -101,7 +102,9 @@ def build(plan: Plan) -> SkillEmbedding:
     """
     torch.set_num_threads(1)  # more only get in each other's way in networks of this size
     with _size(plan):
-        return train.build(plan.run, plan.seed)
+        agent = train.build(plan.run, plan.seed)
+    check_exportable(agent.policy)  # the training ends with an export
+    return agent
 
 
 @contextmanager
