@@ -356,7 +356,7 @@ def test_links_and_pipes_in_a_run_folder_are_refused(run, train, tmp_path, name,
         shutil.move(outside, tmp_path / "elsewhere")
     before = files(outside) if outside.is_dir() else outside.read_bytes() if outside.exists() else None
     for arguments in (("--resume", run), (TWO_GOALS, "--out", run, "--force")):
-        with pytest.raises(SystemExit, match=rf"{path} is a (symbolic link|special file), which no run's folder holds"):
+        with pytest.raises(SystemExit, match=rf"{path} is a (symbolic link|special file), which could lead anywhere"):
             train(*arguments)
     assert before == (files(outside) if outside.is_dir() else outside.read_bytes() if outside.exists() else None)
 

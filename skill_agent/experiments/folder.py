@@ -18,7 +18,7 @@ from skill_agent.experiments import replace, runfile, train
 from skill_agent.experiments.runfile import Plan
 from skill_agent.experiments.tables import Run
 from skill_agent.experiments.train import Evaluation
-from skill_agent.files import write_json, write_whole
+from skill_agent.files import refuse_links, write_json, write_whole
 from skill_agent.manifest import STATE
 from skill_agent.skills import check_exportable
 from skill_envs import checks, saved
@@ -82,7 +82,7 @@ def resume(folder: Path) -> bool:
         TrainingDiverged: a number was not finite.
         ValueError: the folder holds a link.
     """
-    replace.refuse_links(folder)
+    refuse_links(folder)
     if not (folder / SETTINGS).exists():
         raise FileNotFoundError(f"{folder} is not a run's folder: it has no {SETTINGS}")
     with _locked(folder):

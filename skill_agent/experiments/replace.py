@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from skill_agent.checkpoint import CheckpointError
 from skill_agent.experiments import runfile
 from skill_agent.experiments.runfile import SETTINGS
-from skill_agent.files import sync_folder, write_json, write_synced
+from skill_agent.files import refuse_links, sync_folder, write_json, write_synced
 
 CHECKPOINTS = "checkpoints"
 _ASIDE = ".replaced-run"
@@ -131,25 +130,6 @@ def _move(source: Path, target: Path, name: str) -> None:
         if parent == source or any(parent.iterdir()):
             break
         parent.rmdir()
-
-
-def refuse_links(folder: Path) -> None:
-    """Check that writing to a folder, at any depth, does not write elsewhere.
-
-    Raises:
-        ValueError: something in it is a link, a pipe or another special file.
-    """
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        for name in (*folders, *files):
-            path = Path(parent) / name
-            mode = path.lstat().st_mode
-            if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-                kind = "symbolic link" if stat.S_ISLNK(mode) else "special file"
-                raise ValueError(f"{path} is a {kind}, which no run's folder holds; move it elsewhere")
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _files(folder: Path) -> Iterator[str]:
