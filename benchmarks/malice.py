@@ -36,6 +36,7 @@ from skill_agent import (
 )
 from skill_agent.experiments import folder as run_folder
 from skill_agent.experiments import runfile
+from skill_agent.experiments.sums import write_listed
 
 Arrays = dict[str, NDArray[Any]]
 Contents = tuple[Any, Arrays]
@@ -200,7 +201,7 @@ def fuzz(agent: SkillEmbedding, original: Path, folder: Path, count: int, seed: 
         else:
             alter_array(arrays, rng)
 
-    outcomes: Counter[str] = Counter()
+    outcomes = Counter({"named": 0, "loaded": 0, "loaded_and_diverged": 0})
     for i in range(count):
         kept = Path(shutil.copytree(original, folder / f"{i}" / original.name))
         state, arrays = rewrite(kept, alter)
@@ -235,7 +236,7 @@ def _assert_loaded(agent: SkillEmbedding, state: Any, arrays: Arrays) -> None:
     for group, own_group in zip(at(expected, "optimizer/param_groups"), own, strict=True):
         group["dict"] = {**own_group["dict"], **group["dict"]}
     expected_arrays = {name: array for name, array in arrays.items() if name.startswith("/model")}
-    if at(state, "settings/device") != "cpu":
+    if at(state, "settings")["dict"].get("device", "cpu") != "cpu":
         # Draws of another kind of device can't go on where they were.
         del found[1]["/model/random/torch"], expected_arrays["/model/random/torch"]
     assert same(found, (without_how(expected), expected_arrays))
@@ -248,7 +249,7 @@ def fuzz_runs(original: Path, folder: Path, count: int, seed: int = 0) -> Counte
         AssertionError: a run that is not what the file says.
     """
     rng = random.Random(seed)
-    outcomes: Counter[str] = Counter()
+    outcomes = Counter({"named": 0, "named_when_built": 0, "accepted": 0})
     kept = json.loads(original.read_bytes())["settings"]
     for _ in range(count):
         holder = {"settings": copy.deepcopy(kept)}
@@ -291,7 +292,7 @@ def main() -> None:
         "seconds": round(time.perf_counter() - start),
     }
     print(json.dumps(result, indent=2))
-    args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_listed(args.out, (json.dumps(result, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

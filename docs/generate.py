@@ -16,7 +16,9 @@ import imageio.v3 as iio
 import numpy as np
 from gymnasium import spaces
 
+from skill_agent import load_policy
 from skill_agent.experiments.benchmarks import read_benchmark
+from skill_agent.rollouts import film
 from skill_envs import ENVIRONMENTS, TASKS, SkillEnv, SkillVectorEnv, Task, rewards
 
 FOLDER = Path(__file__).with_name("envs")
@@ -24,6 +26,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 FRAME = 320  # [pixel]
 GAP = 8  # between the frames of a picture [pixel]
 COLUMNS = 4  # of a picture; more tasks than that fill two rows
+FILMED = {"springwall": "SpringWall", "lwall": "LWall", "railpush": "RailPush"}  # policies and their tasks
 GENERATED = "<!-- Written by docs/generate.py (make docs). -->"
 
 
@@ -249,6 +252,18 @@ def index() -> str:
     return f"{GENERATED}\n# Environments\n\n`import skill_envs` registers them with Gymnasium.\n\n{table}\n"
 
 
+def write_animation(path: Path, seed: int = 0) -> None:
+    """Film the transferred policies that come with the package side by side, as an animated WebP."""
+    films = []
+    for name in FILMED:
+        frames, rate = film(load_policy(name), f"SkillEmbed/{FILMED[name]}-v0", 1, seed)
+        films.append(frames)
+    every = 2
+    shown = [np.concatenate(frames, axis=1) for frames in list(zip(*films, strict=True))[::every]]
+    shown += [shown[-1]] * (rate // every)  # a second to see how it ended
+    iio.imwrite(path, np.stack(shown), duration=round(1000 * every / rate), loop=0, quality=60, method=6)
+
+
 def write_pages(folder: Path) -> None:
     """Write every page and the index into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -279,6 +294,7 @@ def main() -> None:
             old.unlink()
     write_pages(FOLDER)
     write_pictures(FOLDER)
+    write_animation(FOLDER.parent / "figures" / "transfer.webp")
     print(f"{len(ENVIRONMENTS)} pages in {FOLDER}")
 
 

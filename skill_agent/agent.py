@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -25,6 +26,7 @@ from torch import Tensor
 from skill_agent import objective
 from skill_agent.compiling import compiled
 from skill_agent.config import SkillConfig, make_config
+from skill_agent.copying import copy_env
 from skill_agent.divergence import (
     TrainingDiverged,
     check_learning_rate,
@@ -32,9 +34,11 @@ from skill_agent.divergence import (
     check_parameters,
     check_transition,
     clip_gradients,
+    parameters_kept,
 )
 from skill_agent.objective import Draws
-from skill_agent.policy import SkillPolicy, SkillState, split_observation_space
+from skill_agent.observations import split_observation_space
+from skill_agent.policy import SkillPolicy, SkillState
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.returns import masked_mean
 from skill_agent.skills import SUFFIX, export_skills, load_skills
@@ -54,6 +58,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
     policy: SkillPolicy
     action_space: spaces.Box
     replay_buffer: TrajectoryReplayBuffer | None
+    _progress_bar = False  # whether `learn` shows one
 
     def __init__(
         self,
@@ -155,17 +160,24 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self._compiled["behaviour"] = compiled(self.behaviour, self._announce)
 
     def _announce(self, what: str) -> None:
-        if self.verbose:
+        """Say what takes long, where somebody watches."""
+        if self.verbose or self._progress_bar:
             print(what, file=sys.stderr)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs: compiled functions belong to the model that they were made for."""
-        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become a copy."""
-        self.__dict__.update(state)
-        self._compile()
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A model that trains on as this one does; it has its own environments, and sets up its own logger."""
+        model = type(self).__new__(type(self))
+        memo[id(self)] = model
+        kept = vars(self).copy()
+        # Compiled functions belong to this model, and loggers have open files.
+        for name in ("_compiled", "_logger"):
+            kept.pop(name, None)
+        # Before all else, so that other references to its layers lead to the copy.
+        env = kept.pop("env")
+        model.env = None if env is None else copy_env(env, memo)
+        vars(model).update(deepcopy(kept, memo), _custom_logger=False)
+        model._compile()
+        return model
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed every source of randomness; None draws a seed for the learner's own generators."""
@@ -184,7 +196,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_generator", "_versatility", "_compiled"]
+        return [*super()._excluded_save_params(), "_generator", "_versatility", "_compiled", "_progress_bar"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -202,6 +214,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
 
         Where it is left by an exception, the next call starts new episodes.
         """
+        self._progress_bar = progress_bar
         try:
             return super().learn(
                 total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
@@ -284,6 +297,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if count != self.n_envs:
             self.replay_buffer = own
             raise ValueError(f"{path} is the replay of n_envs={count}; this model has n_envs={self.n_envs}")
+        # Its last steps are not the ones before the environments' next steps.
+        self.replay_buffer.end_stretches()
 
     # Collection -------------------------------------------------------------------------------
 
@@ -356,21 +371,20 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if config.normalize_observations and self._n_updates == 0:
             policy.fit_normalisation(self.replay_buffer.stored_observations(self._vec_normalize_env))
         check_learning_rate(policy.optimizer)
-        before = {name: value.clone() for name, value in policy.state_dict().items()}
-        terms: dict[str, Tensor] = {}
+        updates, terms = self._n_updates, {}
         try:
-            for _ in range(gradient_steps):
-                batch = self._sample(batch_size)
-                terms = self._update(batch)
-            # Bad numbers from the last update have shown in no loss and no gradient yet.
-            check_parameters(policy)
+            with parameters_kept(policy):
+                for _ in range(gradient_steps):
+                    batch = self._sample(batch_size)
+                    terms = self._update(batch)
         except TrainingDiverged:
-            policy.load_state_dict(before)
+            self._n_updates = updates  # what these updates did was undone
             raise
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         # These are the last update's: averaging over all of them costs more than it tells.
         for name, value in terms.items():
-            self.logger.record(name, (masked_mean(value, batch.mask) if value.ndim else value).item())
+            mean = masked_mean(value, batch.mask) if value.ndim else value
+            self.logger.record(name, mean.item())
 
     def _update(self, batch: TrajectoryBatch) -> dict[str, Tensor]:
         """Make one update; returns what is logged of it: scalars, or (B, L) for the mean over the batch's steps."""

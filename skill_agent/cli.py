@@ -290,6 +290,8 @@ def reproduce(args: Reproduce) -> None:
     if args.figure not in FIGURES:
         raise ValueError(f"figure={args.figure!r} is not valid; choose from {list(FIGURES)}")
     entry = FIGURES[args.figure]
+    if args.figure == "fig6":
+        _check_drawing("SkillEmbed/LWall-v0")
     seeds = entry.seeds if args.seeds is None else args.seeds
     if entry.networks:  # it films them
         _check_drawing(next(iter(entry.runs.values())).env_id)

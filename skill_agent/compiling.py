@@ -15,7 +15,7 @@ _OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"cpp_wrapper": Tru
 def compiled(
     function: Callable[..., Any], announce: Callable[[str], None], *, traces_gradients: bool = False
 ) -> Callable[..., Any]:
-    """``function`` compiled at its first call, for inputs of the shapes of that call.
+    """``function`` compiled at its first call, and anew for inputs of other shapes.
 
     A compiler may be missing, too old, or without the headers that it needs, and only trying tells. Where compiling
     fails, a warning says why, and the function itself is called from then on.
@@ -29,26 +29,26 @@ def compiled(
     # Older releases of torch lack the switch, and compile two graphs in place of one.
     if traces_gradients and hasattr(torch._dynamo.config, "trace_autograd_ops"):
         fast = torch._dynamo.config.patch(trace_autograd_ops=True)(fast)
-    chosen: Callable[..., Any] | None = None
+    announced = fails = False
 
     def call(*arguments: Any) -> Any:
-        nonlocal chosen
-        if chosen is not None:
-            return chosen(*arguments)
-        announce(f"compiling {function.__name__}: up to a minute, or seconds where an earlier result is cached")
+        nonlocal announced, fails
+        if fails:
+            return function(*arguments)
+        if not announced:
+            announce(f"compiling {function.__name__}: up to a minute, or seconds where an earlier result is cached")
+            announced = True
         try:
-            result = fast(*arguments)
-        except Exception as error:  # a compiler can fail in any way
+            return fast(*arguments)
+        except Exception as error:  # a compiler can fail in any way, and at other shapes anew
             # An error of the function's own comes again here, and is the caller's.
             result = function(*arguments)
+            fails = True
             lines = [line for line in str(error).splitlines() if line.strip()]
             reason = lines[0] if lines else type(error).__name__
             warnings.warn(
                 f"{function.__name__} can't be compiled here, and takes longer uncompiled: {reason}", stacklevel=2
             )
-            chosen = function
-        else:
-            chosen = fast
-        return result
+            return result
 
     return call

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from skill_agent.policy import SkillPolicy
-
 Observation = NDArray[Any] | Mapping[str, NDArray[Any]]
 _NAMED = 5  # tensors named in a message
+_LARGEST = float(np.finfo(np.float32).max)  # replay and networks are float32; what is larger becomes infinite there
 
 
 class TrainingDiverged(RuntimeError):
@@ -29,15 +28,17 @@ def check_observation(name: str, observation: Observation) -> None:
     """Check an array, or a dict of arrays.
 
     Raises:
-        TrainingDiverged: something in it is not finite.
+        TrainingDiverged: something in it is not finite as a float32.
     """
     if isinstance(observation, Mapping):
         for key, value in observation.items():
             check_observation(f"{name}[{key!r}]", value)
-    elif not np.isfinite(observation).all():
-        where = np.argwhere(~np.isfinite(observation))
+        return
+    finite = np.abs(observation) <= _LARGEST  # NaN is not
+    if not finite.all():
+        where = np.argwhere(~finite)[:_NAMED].tolist()
         raise TrainingDiverged(
-            f"training stopped: {name} of shape {np.shape(observation)} is not finite at {where[:_NAMED].tolist()}"
+            f"training stopped: {name} of shape {np.shape(observation)} is not finite in float32 at {where}"
         )
 
 
@@ -58,7 +59,8 @@ def check_transition(
     check_observation("observation", observation)
     check_observation("reward", reward)
     for i in np.flatnonzero(done):
-        if (terminal := infos[i].get("terminal_observation")) is not None:
+        terminal = infos[i].get("terminal_observation")
+        if terminal is not None:
             check_observation(f"terminal observation of environment {i}", terminal)
 
 
@@ -82,11 +84,28 @@ def check_learning_rate(optimizer: torch.optim.Optimizer) -> None:
             raise TrainingDiverged(f"training stopped: the learning rate is {group['lr']}; choose a finite one")
 
 
-def clip_gradients(policy: SkillPolicy, loss: Tensor, terms: Mapping[str, Tensor], max_norm: float) -> Tensor:
+@contextmanager
+def parameters_kept(module: nn.Module) -> Iterator[None]:
+    """Check the parameters after updates, and put them back as they were before if anything diverged.
+
+    Raises:
+        TrainingDiverged: a parameter is not finite.
+    """
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    try:
+        yield
+        # Bad numbers from the last update have shown in no loss and no gradient yet.
+        check_parameters(module)
+    except TrainingDiverged:
+        module.load_state_dict(before)
+        raise
+
+
+def clip_gradients(module: nn.Module, loss: Tensor, terms: Mapping[str, Tensor], max_norm: float) -> Tensor:
     """Clip the gradients to a global norm.
 
     Args:
-        policy: whose parameters have gradients.
+        module: whose parameters have gradients.
         loss: scalar that the gradients are of.
         terms: what the loss consists of, by name; named if the loss or a gradient is not finite.
         max_norm: the largest norm.
@@ -97,17 +116,17 @@ def clip_gradients(policy: SkillPolicy, loss: Tensor, terms: Mapping[str, Tensor
     Raises:
         TrainingDiverged: loss or gradient is not finite; no parameter has been changed.
     """
-    gradients = [p.grad for p in policy.trained_parameters if p.grad is not None]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # faster than clip_grad_norm_
-    if not math.isfinite(size := norm.item()):  # scaling would bring one NaN into every gradient
+    gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    found = list(gradients.values())
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(found)))  # faster than clip_grad_norm_
+    size = norm.item()
+    # Scaling by a norm that is not finite would bring one NaN into every gradient.
+    if not math.isfinite(size) or not math.isfinite(loss.item()):
         broken = [name for name, term in terms.items() if not _finite(term)]
-        named = ((name, p.grad) for name, p in policy.named_parameters() if p.grad is not None)
-        broken += [f"gradient of {name}" for name, gradient in named if not _finite(gradient)]
-        _stop(broken or ["the norm of all gradients together"])
-    if not math.isfinite(loss.item()):
-        _stop([name for name, term in terms.items() if not _finite(term)] or ["the loss"])
+        broken += [f"gradient of {name}" for name, gradient in gradients.items() if not _finite(gradient)]
+        _stop(broken or ["the loss" if math.isfinite(size) else "the norm of all gradients together"])
     if size > max_norm:
-        torch._foreach_mul_(gradients, max_norm / size)
+        torch._foreach_mul_(found, max_norm / size)
     return norm
 
 
@@ -117,6 +136,9 @@ def _finite(value: Tensor) -> bool:
 
 def _stop(broken: Iterable[str]) -> None:
     names = list(broken)
-    if names:
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        raise TrainingDiverged(f"training stopped: not finite: {', '.join(names[:_NAMED])}{more}")
+    if not names:
+        return
+    message = f"training stopped: not finite: {', '.join(names[:_NAMED])}"
+    if len(names) > _NAMED:
+        message += f" and {len(names) - _NAMED} more"
+    raise TrainingDiverged(message)

@@ -65,9 +65,9 @@ class Perceptrons(nn.Module):
                 return _elu_layers(x, bf16, weights, biases)[0]
             result: Tensor = _EluPerceptrons.apply(x, bf16, *weights, *biases)  # type: ignore[no-untyped-call]
             return result
-        h = x.expand(len(weights[0]), *x.shape)
-        for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            h = torch.baddbmm(bias, self.activation(h) if i else h, weight)
+        h = torch.baddbmm(biases[0], x.expand(len(weights[0]), *x.shape), weights[0])
+        for weight, bias in zip(weights[1:], biases[1:], strict=True):
+            h = torch.baddbmm(bias, self.activation(h), weight)
         return h
 
 
@@ -87,11 +87,11 @@ class _EluPerceptrons(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor | None, ...]:
-        saved, needed, kind = ctx.saved_tensors, ctx.needs_input_grad, grad[0].dtype
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad  # needed: of x, bf16 and the parameters
+        g, kind = grad[0], grad[0].dtype
         layers = len(saved) // 2
         weight_grads: list[Tensor | None] = [None] * layers
         bias_grads: list[Tensor | None] = [None] * layers
-        g = grad[0]
         for i in range(layers - 1, -1, -1):
             h, weight = saved[2 * i], saved[2 * i + 1]
             if needed[2 + i]:
@@ -102,10 +102,12 @@ class _EluPerceptrons(torch.autograd.Function):
                 weight_grads[i] = product(h.transpose(1, 2), g).to(kind)
             if i or needed[0]:
                 back = weight.to(h.dtype).transpose(1, 2)
+                # With one column, the product is the outer one.
                 g = g * back if g.shape[2] == 1 else torch.bmm(g, back)
             if i:
                 g = torch.ops.aten.elu_backward(g, 1.0, 1.0, 1.0, True, h)  # its derivative follows from its result
-        return g.to(kind).sum(0) if needed[0] else None, None, *weight_grads, *bias_grads
+        x_grad = g.to(kind).sum(0) if needed[0] else None
+        return x_grad, None, *weight_grads, *bias_grads
 
 
 def _elu_layers(

@@ -75,9 +75,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             n_envs: number of environments.
         """
         # Whatever the types of the spaces, the networks see float32.
-        observation, action = (
-            spaces.Box(-np.inf, np.inf, (math.prod(s.shape),)) for s in (observation_space, action_space)
-        )
+        observation = spaces.Box(-np.inf, np.inf, (math.prod(observation_space.shape),))
+        action = spaces.Box(-np.inf, np.inf, (math.prod(action_space.shape),))
         super().__init__(buffer_size, observation, action, device, n_envs)
         shape = (self.buffer_size, n_envs)
         self.log_prob = np.zeros(shape, np.float32)
@@ -109,8 +108,9 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             (self.stretch, self._last_stretch),
         ):
             array[pos] = value
-        obs, next_obs = (_features(o).reshape(self.n_envs, -1) for o in (obs, next_obs))
-        super().add(obs, next_obs, action.action, reward, done, infos)
+        flat = _features(obs).reshape(self.n_envs, -1)
+        next_flat = _features(next_obs).reshape(self.n_envs, -1)
+        super().add(flat, next_flat, action.action, reward, done, infos)
 
     def extend(
         self, obs: Any, next_obs: Any, action: BehaviourStep, reward: Any, done: Any, infos: list[list[dict[str, Any]]]
@@ -119,6 +119,10 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         for i in range(len(reward)):
             step = BehaviourStep(*(values[i] for values in action))
             self.add(_step(obs, i), _step(next_obs, i), step, reward[i], done[i], infos[i])
+
+    def end_stretches(self) -> None:
+        """Let no window reach from what is stored into what is added next, even if z is of the same age by chance."""
+        self._last_stretch += 1
 
     def stored_observations(self, env: VecNormalize | None = None) -> NDArray[np.float32]:
         """All observations in replay, (n, S), normalised by ``env``."""
@@ -189,20 +193,24 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             rng: source of randomness.
             env: normalises observations and rewards, as SB3's buffers do.
         """
-        size = self.size()
         columns = rng.integers(self.n_envs, size=batch_size)
-        start = self._window_starts(rng.integers(size, size=batch_size), columns, window, rng)
+        drawn = rng.integers(self.size(), size=batch_size)
+        start = self._window_starts(drawn, columns, window, rng)
 
         offsets = np.arange(1 - segment, window)  # of the steps before the window and in it
         inside = self._same_stretch(start, columns, offsets)  # (B, H - 1 + L)
         available = inside[:, : segment - 1].sum(axis=1)  # (B,)
-        length = np.logical_and.accumulate(inside[:, segment - 1 :], axis=1).sum(axis=1)  # (B,), at least 1
+        # The window ends where its stretch first does; the first step is always inside.
+        length = np.logical_and.accumulate(inside[:, segment - 1 :], axis=1).sum(axis=1)  # (B,)
+        # Steps outside are padded by the nearest one inside.
         nearest = np.clip(offsets, -available[:, None], length[:, None] - 1)
-        index = self._index(start[:, None] + nearest, columns[:, None])
-        at, first, last = index[:, segment - 1 :], index[:, segment - 1], index[:, -1]
+        index = self._index(start[:, None] + nearest, columns[:, None])  # (B, H - 1 + L)
+        at = index[:, segment - 1 :]  # (B, L)
+        first, last = at[:, 0], at[:, -1]
 
         states = np.empty((batch_size, segment + window, *self.obs_shape), np.float32)
         states[:, :-1] = _rows(self.observations, index)
+        # Behind the last step stands its true successor, which no row of observations holds at an episode's end.
         after = np.arange(segment + window) >= segment - 1 + length[:, None]  # (B, H + L)
         np.copyto(states, _rows(self.next_observations, last)[:, None], where=after[..., None])
         states = self._normalise(states, env)
@@ -240,9 +248,10 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """Whether the steps at ``offsets``, (B, n) or (n,), from steps (B,) are in the same stretch of constant z."""
         other = self._index(row[:, None] + offsets, column[:, None])
         here = self._index(row, column)[:, None]
-        same: NDArray[np.bool_] = (_rows(self.stretch, other) == _rows(self.stretch, here)) & (
-            _rows(self.age, other) == _rows(self.age, here) + offsets
-        )
+        same_stretch = _rows(self.stretch, other) == _rows(self.stretch, here)
+        # Where the ring has wrapped around, the other step may be of the same stretch and a whole round away.
+        consecutive = _rows(self.age, other) == _rows(self.age, here) + offsets
+        same: NDArray[np.bool_] = same_stretch & consecutive
         return same
 
     def _index(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -255,10 +264,18 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         if env is None:
             return observation
         space = env.observation_space
-        shape = (space["observation"] if isinstance(space, spaces.Dict) else space).shape or ()
-        shaped = observation.reshape(*observation.shape[:-1], *shape)
-        normal = env.normalize_obs({"observation": shaped} if isinstance(space, spaces.Dict) else shaped)
-        return np.asarray(_features(normal), np.float32).reshape(observation.shape)
+        if isinstance(space, spaces.Dict):
+            shaped = _shaped(observation, space["observation"])
+            normal: Any = env.normalize_obs({"observation": shaped})
+            normal = normal["observation"]
+        else:
+            normal = env.normalize_obs(_shaped(observation, space))
+        return np.asarray(normal, np.float32).reshape(observation.shape)
+
+
+def _shaped(observation: NDArray[Any], space: spaces.Space[Any]) -> NDArray[Any]:
+    """Flat observations (..., S) in the shape of their space."""
+    return observation.reshape(*observation.shape[:-1], *(space.shape or ()))
 
 
 def _rows(array: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
@@ -275,11 +292,15 @@ def _features(obs: Any) -> Any:
     return obs["observation"] if isinstance(obs, dict) else obs
 
 
-def _todays_names(state: dict[str, Any]) -> dict[str, Any]:
+def _todays_names(state: Any) -> Any:
     """A buffer's state, be it of 0.1.0, by the names that its parts have now."""
     if not isinstance(state, dict):
         return state  # which its check refuses
-    found = {_OLD_NAMES.get(name, name): value for name, value in state.items()}
-    if isinstance(found.get("rows"), dict):
-        found["rows"] = {_OLD_NAMES.get(name, name): value for name, value in found["rows"].items()}
+    found = dict(state)
+    for old, new in _OLD_NAMES.items():
+        # With both there, the old one is no entry of any version, which the check refuses as well.
+        if old in found and new not in found:
+            found[new] = found.pop(old)
+    if "rows" in found:
+        found["rows"] = _todays_names(found["rows"])
     return found

@@ -180,9 +180,9 @@ def episodes(
         torch.manual_seed(seed)
         steps = list(play(env, observation, choose))
     env.close()
-    return np.stack([step.reward for step in steps], 1).astype(np.float32), np.stack(
-        [step.success for step in steps], 1
-    )
+    reward = np.stack([step.reward for step in steps], 1).astype(np.float32)
+    success = np.stack([step.success for step in steps], 1)
+    return reward, success
 
 
 def _predicting(policy: SkillPolicy | TransferredPolicy, deterministic: bool = False) -> Callable[[Any], NDArray[Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import get_device
 from torch import nn
 
@@ -22,6 +23,7 @@ from skill_agent import tensorfile
 from skill_agent.divergence import check_parameters
 from skill_agent.files import write_whole
 from skill_agent.formats import FORMAT, check_format, config_of
+from skill_agent.mappings import MlpMapping, describe_mlp, mlp_mapping, revive_mlp
 from skill_agent.policy import NET_ARCH, SkillPolicy
 from skill_agent.tensorfile import Arrays, SkillsFileError
 from skill_agent.transfer import TransferredPolicy
@@ -60,11 +62,20 @@ def export_skills(policy: SkillPolicy, path: Path | str, *, critics: bool = Fals
 
 
 def export_policy(policy: TransferredPolicy, path: Path | str, *, force: bool = False) -> Path:
-    """Write skills and the mapping learned on top of them to one file, for `load_policy`; as `export_skills`."""
+    """Write skills and the mapping learned on top of them to one file, for `load_policy`; as `export_skills`.
+
+    The mapping may be a `SkillPolicy`, or the ``MlpPolicy`` of SB3's SAC, TD3, DDPG, PPO or A2C.
+
+    Raises:
+        FileExistsError: the file exists and ``force`` is not given.
+        TrainingDiverged: a parameter is not finite.
+        TypeError: a mapping of another class, or with parts that a file can't hold.
+        ValueError: an activation that a file can't name.
+    """
     description: dict[str, Any] = {"hold": policy.hold}
     arrays: Arrays = {}
     for name in _PARTS:
-        description[name], found = _describe(getattr(policy, name), critics=False)
+        description[name], found = _describe_part(getattr(policy, name))
         arrays |= {f"{name}/{key}": array for key, array in found.items()}
     return _write(Path(path), description, arrays, force)
 
@@ -102,19 +113,21 @@ def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Transfe
     description, arrays = tensorfile.read(path)
     try:
         check_format(description.get("format"))
-        parts = []
+        parts = {}
         for name in _PARTS:
             start = f"{name}/"
             found = {key.removeprefix(start): arrays.pop(key) for key in list(arrays) if key.startswith(start)}
-            parts.append(_revive(description[name], found))
+            parts[name] = _revive_part(description[name], found)
         if arrays:
             raise ValueError(f"arrays {sorted(arrays)} are unknown")
-        skills, mapping = parts
+        skills, mapping = (parts[name].to(target) for name in _PARTS)
         hold = checks.integer("hold", description["hold"], 1, MAX_HOLD)
+        if not isinstance(skills, SkillPolicy):
+            raise ValueError("the skills are no networks of skills")
         _check_fit(skills, mapping)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise SkillsFileError(f"{path} does not describe a transferred policy rightly: {error!r}") from error
-    return TransferredPolicy(skills.to(target), mapping.to(target), hold)
+    return TransferredPolicy(skills, mapping, hold)
 
 
 def shipped(kind: str) -> list[str]:
@@ -140,6 +153,23 @@ def _find(path: Path | str, kind: str) -> Path:
     if not Path(path).exists():
         raise FileNotFoundError(f"{path} is neither a file nor one of the names {shipped(kind)}")
     return Path(path)
+
+
+def _describe_part(part: BasePolicy) -> tuple[dict[str, Any], Arrays]:
+    """What the skills or the mapping of a transferred policy are, and their arrays."""
+    if isinstance(part, SkillPolicy):
+        return _describe(part, critics=False)
+    mapping = mlp_mapping(part)
+    check_parameters(mapping)
+    return describe_mlp(mapping, ACTIVATIONS)
+
+
+def _revive_part(description: dict[str, Any], arrays: Arrays) -> SkillPolicy | MlpMapping:
+    """The networks that `_describe_part` described; those that SB3's own algorithms learned say their kind."""
+    if "kind" in description:
+        _check_widths("net_arch", description["net_arch"])
+        return revive_mlp(description, arrays, ACTIVATIONS)
+    return _revive(description, arrays)
 
 
 def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], Arrays]:
@@ -237,19 +267,23 @@ def _build(description: dict[str, Any], of: tuple[spaces.Space[Any], spaces.Box]
     if not isinstance(arch, dict) or arch.keys() != NET_ARCH.keys():
         raise ValueError(f"net_arch={arch!r} is not valid; its keys are {list(NET_ARCH)}")
     for name, widths in arch.items():
-        if not isinstance(widths, list) or len(widths) > MAX_LAYERS:
-            raise ValueError(f"net_arch of {name} is not valid; choose at most {MAX_LAYERS} layers")
-        for width in widths:
-            checks.integer(f"a width in net_arch of {name}", width, 1, MAX_WIDTH)
+        _check_widths(f"net_arch of {name}", widths)
     activation = description["activation"]
     checks.one_of("activation", activation, list(ACTIVATIONS))
     with torch.device("meta"):
         return SkillPolicy(*of, lambda _: 0.0, config=config, net_arch=arch, activation_fn=ACTIVATIONS[activation])
 
 
-def _check_fit(skills: SkillPolicy, mapping: SkillPolicy) -> None:
+def _check_widths(name: str, widths: Any) -> None:
+    if not isinstance(widths, list) or len(widths) > MAX_LAYERS:
+        raise ValueError(f"{name} is not valid; choose at most {MAX_LAYERS} layers")
+    for width in widths:
+        checks.integer(f"a width in {name}", width, 1, MAX_WIDTH)
+
+
+def _check_fit(skills: SkillPolicy, mapping: SkillPolicy | MlpMapping) -> None:
     """A mapping must see what the skills see, and give their z."""
-    if mapping.box.shape != skills.box.shape:
-        raise ValueError(f"the mapping sees {mapping.box.shape}, the skills {skills.box.shape}")
+    if mapping.observation_space.shape != skills.box.shape:
+        raise ValueError(f"the mapping sees {mapping.observation_space}, the skills {skills.box.shape}")
     if mapping.action_space.shape != (skills.embedding_distribution.dim,):
         raise ValueError(f"the mapping gives {mapping.action_space.shape}, z is ({skills.embedding_distribution.dim},)")

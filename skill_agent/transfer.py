@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
 from skill_agent.policy import SkillPolicy
 from skill_agent.vec import CopiedWrapper
+from skill_envs import checks
 
 _DRAWS = 4096  # of every task's z, from which the box of z is measured
 
@@ -53,16 +55,14 @@ class SkillSpaceVecEnv(CopiedWrapper):
         Raises:
             ValueError: ``hold`` below 1, or an environment whose spaces are not the skills'.
         """
-        if hold < 1:
-            raise ValueError(f"hold={hold} is not valid; choose at least 1")
-        for name, space, valid in (
-            ("observations", venv.observation_space, skills.box),
-            ("actions", venv.action_space, skills.action_space),
-        ):
-            if space.shape != valid.shape:
-                raise ValueError(f"the environment's {name} have shape {space.shape}; the skills need {valid.shape}")
+        self.hold = checks.integer("hold", hold, least=1)
+        _check_shapes(
+            "the environment",
+            {"observations": venv.observation_space.shape, "actions": venv.action_space.shape},
+            {"observations": skills.box.shape, "actions": skills.action_space.shape},
+        )
         super().__init__(venv, action_space=skill_space(skills))
-        self.skills, self.hold = skills, hold
+        self.skills = skills
         # SB3's video recorder takes a frame after each step of this environment, which is ``hold`` control steps.
         self._metadata: dict[str, Any] = dict(venv.get_attr("metadata")[0])
         if "render_fps" in self._metadata:
@@ -87,20 +87,33 @@ class SkillSpaceVecEnv(CopiedWrapper):
         return self._observation
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep z (n, Z) for `step_wait`."""
-        self._code = torch.as_tensor(np.asarray(actions, np.float32), device=self.skills.device)
+        """Keep z (n, Z) for `step_wait`.
+
+        Raises:
+            ValueError: z of another shape, or not finite.
+        """
+        shape = (self.num_envs, self.skills.embedding_distribution.dim)
+        code = checks.finite_actions(actions, shape).astype(np.float32)
+        self._code = torch.as_tensor(code, device=self.skills.device)
 
     def step_wait(self) -> Any:
         """Run the skills for ``hold`` steps of every environment."""
         total, ended = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]  # of each environment's last step
         for _ in range(self.hold):
             action = act(self.skills, self._observation, self._code, self._generator)
             self._observation, reward, done, step_infos = self.venv.step(action)
             total += np.where(ended, 0.0, reward)
-            infos = [old if over else new for old, over, new in zip(infos, ended, step_infos, strict=True)]
+            for i in np.flatnonzero(~ended):
+                infos[i] = step_infos[i]
             ended |= done
         return self._observation, total, ended, infos
+
+
+def _check_shapes(whose: str, found: dict[str, Any], needed: dict[str, Any]) -> None:
+    for name, shape in found.items():
+        if shape != needed[name]:
+            raise ValueError(f"{whose}'s {name} have shape {shape}; the skills need {needed[name]}")
 
 
 @torch.no_grad()
@@ -133,9 +146,28 @@ class TransferredPolicy:
         hold: steps for which a z is held.
     """
 
-    def __init__(self, skills: SkillPolicy, mapping: SkillPolicy, hold: int) -> None:
-        """Join a mapping, trained on a `SkillSpaceVecEnv`, to its skills."""
-        self.skills, self.mapping, self.hold = skills, mapping, hold
+    def __init__(self, skills: SkillPolicy, mapping: BasePolicy, hold: int) -> None:
+        """Join a mapping to its skills.
+
+        Args:
+            skills: what acts.
+            mapping: the ``policy`` of any algorithm of SB3 that was trained on a `SkillSpaceVecEnv`. It sees
+                observations as they are; statistics of a VecNormalize are no part of it.
+            hold: steps for which a z is held, as in training.
+
+        Raises:
+            TypeError: a mapping that is no policy, such as a whole algorithm.
+            ValueError: ``hold`` below 1, or a mapping whose spaces are not the skills'.
+        """
+        if not isinstance(mapping, BasePolicy):
+            raise TypeError(f"a mapping of class {type(mapping).__name__} is not valid; choose a policy: model.policy")
+        z_dim = skills.embedding_distribution.dim
+        _check_shapes(
+            "the mapping",
+            {"observations": mapping.observation_space.shape, "actions": mapping.action_space.shape},
+            {"observations": skills.box.shape, "actions": (z_dim,)},
+        )
+        self.skills, self.mapping, self.hold = skills, mapping, checks.integer("hold", hold, least=1)
 
     def predict_skill(self, observation: NDArray[Any], deterministic: bool = False) -> NDArray[np.float32]:
         """Z (n, Z) for observations (n, S), or (Z,) for one."""
@@ -161,8 +193,12 @@ class TransferredPolicy:
             Actions within the bounds of the action space, and the new state.
         """
         batch = np.atleast_2d(observation)
-        code = state[0] if state else np.zeros((len(batch), self.skills.embedding_distribution.dim), np.float32)
-        age = (state[1] + 1) % self.hold if state else np.zeros(len(batch), np.int64)
+        if state:
+            last = TransferState(*state)
+            code, age = last.code, (last.age + 1) % self.hold
+        else:
+            code = np.zeros((len(batch), self.skills.embedding_distribution.dim), np.float32)
+            age = np.zeros(len(batch), np.int64)
         if episode_start is not None:
             age = np.where(np.asarray(episode_start, bool).reshape(-1), 0, age)
         fresh = age == 0

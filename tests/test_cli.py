@@ -49,7 +49,10 @@ def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, mon
     with pytest.raises(SystemExit, match=r"kept is not a run's folder"):
         cli.main()
     assert (tmp_path / "kept" / "file").read_text() == "precious"
-    (tmp_path / "kept" / "run.json").write_text("{}")
+    (tmp_path / "kept" / "run.json").write_text("{}")  # another tool's
+    with pytest.raises(SystemExit, match=r"kept is not a run's folder"):
+        cli.main()
+    shutil.copy(ROOT / "tests/data/0.1.0/run/run.json", tmp_path / "kept")
     monkeypatch.setattr(
         sys, "argv", ["skill-embed", "train", "SkillEmbed/PointMassTwoGoals-v0", "--embedding-dim", "0", *forced[2:]]
     )
@@ -61,7 +64,7 @@ def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, mon
             cli.main()
     assert (tmp_path / "kept" / "file").read_text() == "precious"
     cli.main()
-    assert not (tmp_path / "kept" / "file").exists() and (tmp_path / "kept" / "model.zip").exists()
+    assert (tmp_path / "kept" / "file").read_text() == "precious" and (tmp_path / "kept" / "model.zip").exists()
     video = tmp_path / "video.mp4"
     video.write_text("precious")
     model = str(tmp_path / "kept/model.zip")

@@ -89,6 +89,7 @@ def trained(monkeypatch, *arguments):
     """The run that a command line would train."""
     started = []
     monkeypatch.setattr(folder, "start", lambda run, *_, **__: started.append(run))
+    monkeypatch.setattr(cli, "_success", lambda _: "")
     monkeypatch.setattr(sys, "argv", ["skill-embed", "train", "SkillEmbed/LWallPretrain-v0", *arguments])
     cli.main()
     return started[0].settings

@@ -130,10 +130,13 @@ def test_the_last_good_checkpoint_stays(tmp_path):
 def test_a_learning_rate_that_ruins_parameters_is_an_error_and_they_stay_good(tmp_path, rate, named):
     model = make_model(make_line(2, n_tasks=2))
     model.learn(40)
+    before, updates = parameters(model), model._n_updates
     model.lr_schedule = rate if callable(rate) else lambda _: rate
     with pytest.raises(TrainingDiverged, match=named):
         model.learn(200, reset_num_timesteps=False)
-    assert all(p.isfinite().all() for p in model.policy.state_dict().values())
+    after = parameters(model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert model._n_updates == updates  # those that were undone don't count
     model.save(tmp_path / "model")
 
 
@@ -155,6 +158,8 @@ def test_a_model_that_is_not_finite_is_never_saved(tmp_path):
     model.policy.critics.biases[0].data[0] = float("inf")
     with pytest.raises(TrainingDiverged, match=r"critics\.biases\.0"):
         model.save(tmp_path / "model")
+    with pytest.raises(TrainingDiverged, match=r"critics\.biases\.0"):
+        model.policy.save(tmp_path / "policy.pt")
     assert not list(tmp_path.iterdir())
 
 
@@ -184,3 +189,35 @@ def test_frozen_statistics_hide_no_infinite_number(monkeypatch, broken):
     with pytest.raises(TrainingDiverged, match=f"{broken} of shape"):
         model.learn(50)
     assert np.isfinite(model.replay_buffer.observations).all() and np.isfinite(model.replay_buffer.rewards).all()
+
+
+@pytest.mark.parametrize(
+    ("tensor", "value", "named"),
+    [
+        ("observation", 1e39, r"observation of shape \(2, 2\) is not finite in float32 at \[\[0, 0\]"),
+        ("observation", -1e300, r"observation of shape \(2, 2\) is not finite in float32"),
+        ("observation", 1e38, "mean of the observations"),
+        ("observation", 1e25, "standard deviation of the observations"),
+        ("reward", -1e39, "reward of shape"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # SB3 casts rewards itself
+def test_finite_numbers_that_float32_can_not_hold(monkeypatch, tensor, value, named):
+    """Replay, networks and their statistics are float32, whatever the environment's numbers are."""
+    model = make_model(make_line(2, obs_dtype=np.float64))
+    good = Line.step
+
+    def step(self, action):
+        observation, reward, *rest = good(self, action)
+        if self.steps == 3:
+            if tensor == "reward":
+                reward = value
+            else:
+                observation[0] = value
+        return observation, reward, *rest
+
+    monkeypatch.setattr(Line, "step", step)
+    with pytest.raises(TrainingDiverged, match=named):
+        model.learn(100)
+    assert np.isfinite(model.replay_buffer.observations).all() and np.isfinite(model.replay_buffer.rewards).all()
+    assert all(value.isfinite().all() for value in model.policy.state_dict().values())

@@ -1,14 +1,20 @@
 """The committed pages of the environments are what the generator writes."""
 
+import ast
 import dataclasses
+import importlib
 import importlib.util
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from skill_envs import ENVIRONMENTS, TASKS
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +51,74 @@ def test_a_task_without_its_facts_is_an_error(generate, monkeypatch):
     monkeypatch.setitem(TASKS, "PointMassLeft", dataclasses.replace(TASKS["PointMassLeft"], start_summary=""))
     with pytest.raises(ValueError, match=r"PointMassLeft.*start_summary"):
         generate.page("SkillEmbed/PointMassTwoGoals-v0")
+
+
+# The architecture -------------------------------------------------------------------------------
+
+ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
+PACKAGES = ("skill_envs", "skill_agent", "skill_agent.experiments")
+
+
+def modules_of(package):
+    folder = Path(importlib.import_module(package).__file__).parent
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_tree_names_every_module_once(package):
+    tree = ARCHITECTURE.split("```")[1]
+    words = re.findall(r"^ +([a-z_0-9, ]+?)  ", tree, flags=re.MULTILINE)
+    listed = Counter(name.strip() for line in words for name in line.split(","))
+    everywhere = sum((Counter(modules_of(name)) for name in PACKAGES), Counter())
+    for module in modules_of(package):
+        assert listed[module] == everywhere[module], module
+    assert set(listed) <= set(everywhere), set(listed) - set(everywhere)
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(\w+\.\w+(?:\.\w+)*)`", ARCHITECTURE))))
+def test_what_the_journeys_pass_is_there(name):
+    module, *attributes = name.split(".")
+    if module in ("skill_agent", "tests"):
+        importlib.import_module(name)
+        return
+    (package,) = [package for package in PACKAGES if module in modules_of(package)]
+    found = importlib.import_module(f"{package}.{module}")
+    for attribute in attributes:
+        found = getattr(found, attribute)
+
+
+# Code blocks ------------------------------------------------------------------------------------
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+BLOCKS = {}
+for _page in PAGES:
+    for _i, _block in enumerate(re.findall(r"```python\n(.*?)```", _page.read_text(encoding="utf-8"), re.DOTALL)):
+        BLOCKS[f"{_page.name}-{_i}"] = _block
+
+
+@pytest.mark.parametrize("name", list(BLOCKS))
+def test_every_block_of_code_compiles_and_what_it_imports_is_there(name):
+    tree = ast.parse(BLOCKS[name])
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    exec(compile(ast.Module(imports, []), name, "exec"), {})
+
+
+@pytest.mark.parametrize("name", ["README.md-0", "environments.md-0", "learning.md-0", "learning.md-1"])
+def test_cheap_blocks_of_code_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    # The one long number in them is a budget.
+    exec(compile(BLOCKS[name].replace("num_envs=64", "num_envs=2"), name, "exec"), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_inside_the_repository_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), target
+        if anchor and found.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in slugs, target

@@ -105,7 +105,7 @@ def test_sizes_that_ffmpeg_lacks_are_errors_and_not_scaled(tmp_path, size):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the wrapper is a script of the shell")
-@pytest.mark.parametrize("kept", [0, 3000])
+@pytest.mark.parametrize("kept", [0, 3000, 100_000])
 def test_a_video_that_ffmpeg_cut_is_an_error(tmp_path, monkeypatch, kept):
     """On a full disk ffmpeg writes what there is place for, and its failure reaches nobody."""
     wrapper = tmp_path / "ffmpeg"

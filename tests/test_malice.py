@@ -21,6 +21,7 @@ from skill_agent import (
     save_checkpoint,
     verify,
 )
+from skill_agent.experiments.benchmarks import read_benchmark
 
 ARM = "SkillEmbed/LWallPretrain-v0"
 
@@ -242,3 +243,16 @@ def test_the_original_fits(original, agent):
 def test_any_altered_run_json_is_named_or_builds_as_it_says(tmp_path):
     outcomes = fuzz_runs(ROOT / "tests/data/0.1.0/run/run.json", tmp_path, 300)
     assert outcomes["named"] > 150 and outcomes["accepted"] > 10 and sum(outcomes.values()) == 300
+
+
+def test_the_record_of_altered_files():
+    result = read_benchmark(ROOT / "benchmarks", "malice")
+    checkpoints, runs = result["altered_checkpoints"], result["altered_runs"]
+    assert checkpoints["count"] == checkpoints["named"] + checkpoints["loaded"] == 3_000
+    assert runs["count"] == runs["named"] + runs["named_when_built"] + runs["accepted"] == 3_000
+
+
+def test_replay_refuses_a_row_under_both_of_its_names(kept, agent):
+    rewrite(kept, lambda state, arrays: at(state, "model/replay/rows")["dict"].update(skill=1))
+    with pytest.raises(CheckpointError, match=r"model/replay/rows/skill is unknown"):
+        load_checkpoint(agent, kept)

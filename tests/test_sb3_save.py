@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 from toy import ROOT, Line, make_line, make_model
 
-from skill_agent import PickleWarning, SkillConfig, SkillEmbedding, SkillPolicy, make_skill_vec_env
+from skill_agent import PickleWarning, SkillConfig, SkillEmbedding, SkillPolicy, load_skills, make_skill_vec_env
 
 OBSERVATION = {"observation": np.array([[100, 1], [101, 2], [99, 3]], np.float32), "task": np.array([0, 1, 1])}
 
@@ -266,13 +266,38 @@ def test_a_model_of_exported_skills_acts_as_they_do_and_learns_on(model, tmp_pat
         SkillEmbedding.load(path, env=make_line(n_tasks=3))
 
 
-def test_a_zip_and_a_replay_of_0_1_0_are_read_for_ever():
-    old = ROOT / "tests/data/0.1.0"
-    loaded = SkillEmbedding.load(
-        old / "model.zip", env=make_skill_vec_env("SkillEmbed/PointMassTwoGoals-v0", 2, seed=0)
-    )
-    assert loaded.num_timesteps == 200 and loaded.policy.state_mean.abs().sum() > 0
-    loaded.load_replay_buffer(old / "replay.pkl")
-    assert loaded.replay_buffer.size() == 50 and (loaded.replay_buffer.stretch[:50] >= 0).all()
-    loaded.learn(40, reset_num_timesteps=False)
-    assert loaded.num_timesteps >= 240
+def test_no_window_reaches_from_a_loaded_replay_into_what_follows(tmp_path):
+    other, model = make_model(make_line(2), train_freq=5).learn(10), make_model(make_line(2), train_freq=5).learn(10)
+    other.save_replay_buffer(tmp_path / "replay")  # its last z has the age that the model's has
+    model.load_replay_buffer(tmp_path / "replay")
+    model.learn(10, reset_num_timesteps=False)
+    replay = model.replay_buffer
+    assert replay.age[:10, 0].tolist() == list(range(10))
+    assert (replay.stretch[:5] != replay.stretch[5:10]).all()
+    windows = replay.sample_windows(200, window=10, segment=3, rng=np.random.default_rng(0))
+    assert windows.mask.sum(1).max() == 5
+
+
+# Files of 0.1.0 -----------------------------------------------------------------------------------
+
+OLD = ROOT / "tests/data/0.1.0"
+
+
+def test_a_zip_and_a_replay_of_0_1_0_are_read_and_learned_on_from():
+    model = SkillEmbedding.load(OLD / "model.zip", env=make_skill_vec_env("SkillEmbed/PointMassTwoGoals-v0", 2))
+    # The skills were exported by the same training: what observations are normalised by is there too.
+    skills = load_skills(OLD / "skills.safetensors")
+    state = model.policy.state_dict()
+    assert state["state_mean"].any() and (state["state_scale"] != 1).all()
+    for name, value in skills.state_dict().items():
+        assert torch.equal(state[name], value), name
+    model.load_replay_buffer(OLD / "replay.pkl")
+    replay = model.replay_buffer
+    size = replay.size()
+    assert size > 0 and not hasattr(replay, "skill") and replay.stretch.shape == replay.age.shape
+    # A new stretch begins where z is new, and nowhere else.
+    assert (np.diff(replay.stretch[:size], axis=0) == (replay.age[1:size] == 0)).all()
+    assert (replay.stretch[size:] == -2).all()
+    updates = model._n_updates
+    model.learn(100, reset_num_timesteps=False)
+    assert model._n_updates > updates and (replay.stretch[size] == replay.stretch[size - 1] + 2).all()

@@ -60,6 +60,16 @@ SCHEMAS: dict[str, Schema] = {
         "end_bit_identical_to_an_unbroken_training": TRUTH,
         "seconds": _COUNT,
     },
+    "malice": {
+        "altered_checkpoints": {
+            "count": whole(low=1),
+            "named": _COUNT,
+            "loaded": _COUNT,
+            "loaded_and_diverged": _COUNT,
+        },
+        "altered_runs": {"count": whole(low=1), "named": _COUNT, "named_when_built": _COUNT, "accepted": _COUNT},
+        "seconds": _COUNT,
+    },
     "physics": {
         "microseconds_per_substep": _POSITIVE,
         "rounds": whole(low=1),

@@ -1,0 +1,248 @@
+"""The networks of one agent: embedding, policy, inference network and critics, and what they are functions of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+
+from skill_agent.config import SkillConfig
+from skill_agent.distributions import Embedding, TaskId, bounded, make_distributions
+from skill_agent.divergence import check_observation
+from skill_agent.observations import split_observation_space
+from skill_agent.perceptrons import Perceptrons
+from skill_envs import checks
+
+NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
+
+_SMALLEST_STD = 0.05  # channels that hardly vary are not blown up
+_LARGEST_STATE = 10.0  # standard deviations
+
+
+class SkillNetworks(BasePolicy):
+    """Embedding p(z|t), policy pi(a|s,z), inference network q(z|a, s^H) and critics.
+
+    Attributes:
+        n_tasks: T, 1 for a Box observation.
+        state_dim: S, of the observation without the task, flattened.
+        embedding: parameters of p(z|t).
+        actor: (state, code of z) to mean and log standard deviation of the action.
+        inference: (action, state segment) to parameters of q(z|a, s^H); None for "task_id".
+        critics: (state, action, code of z, one-hot task) to values.
+        critics_target: a copy of ``critics``, refreshed now and then.
+    """
+
+    action_space: spaces.Box
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        config: SkillConfig | None = None,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        activation_fn: type[nn.Module] = nn.ELU,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Build the networks.
+
+        Args:
+            observation_space: a Box, or a Dict of "observation" (Box) and "task" (Discrete).
+            action_space: a Box.
+            lr_schedule: learning rate by remaining progress.
+            config: settings of the method.
+            net_arch: hidden layers, one list for all networks or a dict of "pi", "qf" and
+                "inference"; by default the paper's.
+            activation_fn: between layers.
+            optimizer_class: one optimiser serves all networks.
+            optimizer_kwargs: for the optimiser, without the learning rate.
+
+        Raises:
+            ValueError: an observation space or network of another kind.
+        """
+        if optimizer_kwargs is None:
+            # One kernel for all parameters; other optimisers may not have it.
+            optimizer_kwargs = {"fused": True} if optimizer_class is torch.optim.Adam else {}
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            squash_output=True,
+        )
+        self.activation_fn = activation_fn
+        self.config = config or SkillConfig()
+        self.net_arch = _check_net_arch(net_arch)
+        self.box, self.n_tasks = split_observation_space(observation_space)
+        self.embedding_distribution, self.inference_distribution = make_distributions(self.config, self.n_tasks)
+        state_dim, action_dim = math.prod(self.box.shape), math.prod(action_space.shape)
+        z_dim = self.embedding_distribution.dim
+        self.state_dim = state_dim
+        self._unit_bounds = bool((action_space.low == -1).all() and (action_space.high == 1).all())
+
+        self.state_mean: Tensor
+        self.state_scale: Tensor
+        self.register_buffer("state_mean", torch.zeros(state_dim))
+        self.register_buffer("state_scale", torch.ones(state_dim))
+        self.embedding = Embedding(self.embedding_distribution, self.n_tasks, self.config.embedding_init_std)
+
+        def perceptrons(count: int, *sizes: int) -> Perceptrons:
+            return Perceptrons(count, list(sizes), activation_fn, self.config.bf16)
+
+        self.actor = perceptrons(1, state_dim + z_dim, *self.net_arch["pi"], 2 * action_dim)
+        with torch.no_grad():
+            self.actor.weights[0][:, state_dim:] *= self.config.z_gain
+        self.inference: Perceptrons | None = None
+        if not isinstance(self.embedding_distribution, TaskId):
+            channels = self.config.inference_channels
+            if channels is None:
+                inputs = self.config.segment * state_dim + action_dim
+            else:
+                inputs = self.config.segment * len(channels)
+                if max(channels) >= state_dim:
+                    raise ValueError(f"inference_channels={channels} is not valid; choose from 0 to {state_dim - 1}")
+            self.inference = perceptrons(1, inputs, *self.net_arch["inference"], self.inference_distribution.n_params)
+        critic_inputs = state_dim + action_dim + z_dim + self.n_tasks
+        self.critics = perceptrons(self.config.n_critics, critic_inputs, *self.net_arch["qf"], 1)
+        self.critics_target = perceptrons(self.config.n_critics, critic_inputs, *self.net_arch["qf"], 1)
+        self.critics_target.load_state_dict(self.critics.state_dict())
+        self.critics_target.requires_grad_(False)
+
+        self.trained_parameters = [p for p in self.parameters() if p.requires_grad]
+        self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **optimizer_kwargs)  # type: ignore[call-arg]
+
+    # States -----------------------------------------------------------------------------------
+
+    def fit_normalisation(self, observation: NDArray[np.float32]) -> None:
+        """Measure each channel's mean and standard deviation on observations (n, S), once.
+
+        Raises:
+            TrainingDiverged: one is not finite; nothing has been changed.
+        """
+        # Squares of numbers beyond 1e19 overflow, and their channel would be multiplied by zero.
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = observation.mean(0), observation.std(0)
+        check_observation("mean of the observations", mean)
+        check_observation("standard deviation of the observations", std)
+        self.state_mean.copy_(torch.as_tensor(mean))
+        self.state_scale.copy_(torch.as_tensor(1 / np.maximum(std, _SMALLEST_STD)))
+
+    def features(self, observation: Tensor) -> Tensor:
+        """States (..., S) as the networks see them, of observations (..., S)."""
+        return ((observation - self.state_mean) * self.state_scale).clamp(-_LARGEST_STATE, _LARGEST_STATE)
+
+    def parameters_to_vector(self) -> NDArray[Any]:
+        """All parameters as one vector, the statistics of observations first: without them the networks see others."""
+        vector: NDArray[Any] = nn.utils.parameters_to_vector(self._vectorised()).numpy(force=True)
+        return vector
+
+    def load_from_vector(self, vector: NDArray[Any]) -> None:
+        """Take all parameters from what `parameters_to_vector` returned."""
+        nn.utils.vector_to_parameters(
+            torch.as_tensor(vector, dtype=torch.float, device=self.device), self._vectorised()
+        )
+
+    def _vectorised(self) -> list[Tensor]:
+        return [self.state_mean, self.state_scale, *self.parameters()]
+
+    # Distributions ----------------------------------------------------------------------------
+
+    def action_parameters(self, state: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of pi(a|s,z) before its tanh, and its log standard deviation.
+
+        Args:
+            state: (..., S).
+            code: (..., Z).
+
+        Returns:
+            (..., A) each.
+        """
+        inputs = torch.cat((state, code), dim=-1)
+        outputs = self.actor(inputs.flatten(0, -2)).reshape(*inputs.shape[:-1], -1)  # (..., 2 A)
+        raw_mean, log_std = outputs.chunk(2, dim=-1)
+        return raw_mean, bounded(log_std, self.config.policy_log_std)
+
+    def action_distribution(self, state: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean, in (-1, 1), and log standard deviation of pi(a|s,z); shapes as of `action_parameters`.
+
+        Actions are clipped to [-1, 1] only where they are applied.
+        """
+        raw_mean, log_std = self.action_parameters(state, code)
+        return torch.tanh(raw_mean), log_std
+
+    def value(
+        self,
+        state: Tensor,
+        action: Tensor,
+        code: Tensor,
+        task: Tensor,
+        *,
+        target: bool,
+        frozen: bool,
+        count: int | None = None,
+    ) -> Tensor:
+        """Q(s, a; z, t) of every critic: (..., d) inputs to (K, ...).
+
+        Args:
+            state: (..., S).
+            action: (..., A).
+            code: (..., Z).
+            task: (..., T) one-hot.
+            target: use the target network.
+            frozen: pass gradients to the inputs only.
+            count: evaluate only the first ``count`` critics.
+        """
+        inputs = torch.cat((state, action, code, task), dim=-1)
+        critics = self.critics_target if target else self.critics
+        values: Tensor = critics(inputs.flatten(0, -2), frozen, count)
+        return values.reshape(-1, *inputs.shape[:-1])
+
+    def inferred(self, action: Tensor, segments: Tensor) -> Tensor:
+        """Parameters of q(z|a, s^H), or of q(z|s^H) for some entries of the states (``inference_channels``).
+
+        Args:
+            action: (n, A).
+            segments: (n, H, S), oldest state first.
+        """
+        assert self.inference is not None, "the task_id embedding has no inference network"
+        channels = self.config.inference_channels
+        if channels is None:
+            inputs = torch.cat((action, segments.flatten(1)), dim=-1)
+        else:
+            inputs = segments[..., list(channels)].flatten(1)
+        parameters: Tensor = self.inference(inputs)[0]
+        return parameters
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "config": self.config,
+            "net_arch": self.net_arch,
+            "activation_fn": self.activation_fn,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }
+
+
+def _check_net_arch(net_arch: list[int] | dict[str, list[int]] | None) -> dict[str, list[int]]:
+    """The hidden layers of every network."""
+    if isinstance(net_arch, list):
+        net_arch = dict.fromkeys(NET_ARCH, net_arch)
+    given = net_arch or {}
+    unknown = sorted(set(given) - set(NET_ARCH))
+    if unknown:
+        raise ValueError(f"unknown net_arch keys {unknown}; valid ones are {list(NET_ARCH)}")
+    found = {}
+    for name, sizes in (NET_ARCH | given).items():
+        found[name] = [checks.integer(f"net_arch[{name!r}]", size, least=1) for size in sizes]
+    return found
