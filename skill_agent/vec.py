@@ -45,6 +45,14 @@ class SkillVecEnv(VecEnv):
     def render_mode(self, value: str | None) -> None:
         self.env.render_mode = value
 
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Give environment ``i`` the seed ``seed + i`` at the next reset; None draws one.
+
+        Raises:
+            ValueError: a seed that is no integer of at least 0.
+        """
+        return super().seed(None if seed is None else checks.integer("seed", seed, least=0))
+
     def reset(self) -> Any:
         """Reset every environment with the seeds and options set before.
 
@@ -229,8 +237,6 @@ def make_skill_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **
     """
     checks.one_of("env_id", env_id, list(ENVIRONMENTS))
     checks.integer("n_envs", n_envs, least=1, most=MOST_ENVS)
-    if seed is not None:
-        checks.integer("seed", seed, least=0)
     env = SkillVecEnv(gymnasium.make_vec(env_id, num_envs=n_envs, **kwargs).unwrapped)  # type: ignore[arg-type]
     env.seed(seed)
     return SkillVecMonitor(env)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gymnasium.vector import AutoresetMode
@@ -24,14 +24,17 @@ def tasks(value: Any) -> tuple[str, ...]:
         raise ValueError(f"tasks={value!r} is not valid; choose a list of at least one of {list(TASKS)}")
     for name in value:
         checks.one_of("task", name, list(TASKS))
-    first = TASKS[value[0]]
+    # One batch has one layout of observations and actions, and one clock.
+    like = [name for name in TASKS if _layout(name) == _layout(value[0])]
     for name in value:
-        task = TASKS[name]
-        # One batch has one layout of observations and actions, and one clock.
-        if (task.observation, task.action, task.substeps) != (first.observation, first.action, first.substeps):
-            like = [n for n in TASKS if TASKS[n].observation == first.observation and TASKS[n].action == first.action]
+        if name not in like:
             raise ValueError(f"tasks={value!r} is not valid; with {value[0]!r} choose from {like}")
     return tuple(value)
+
+
+def _layout(name: str) -> tuple[Any, ...]:
+    task = TASKS[name]
+    return task.observation, task.action, task.substeps
 
 
 def reward_type(value: Any) -> str:
@@ -55,5 +58,24 @@ def render_mode(value: Any) -> str | None:
 
 def autoreset_mode(value: Any) -> AutoresetMode:
     """The mode of Gymnasium's that a mode or its name means; else a ValueError."""
-    checks.one_of("autoreset_mode", value, [*AUTORESET_MODES, *(mode.value for mode in AUTORESET_MODES)])
+    names = [mode.value for mode in AUTORESET_MODES]
+    checks.one_of("autoreset_mode", value, [*AUTORESET_MODES, *names])
     return AutoresetMode(value)
+
+
+def settable(name: str, check: Callable[[Any], Any], words: str) -> Any:
+    """A property: the argument ``name`` of a batch, which is checked whenever it is set.
+
+    Args:
+        name: of the argument, in the batch's ``_arguments``.
+        check: a function of this module.
+        words: the property's docstring.
+    """
+
+    def get(batch: Any) -> Any:
+        return batch._arguments[name]
+
+    def set_checked(batch: Any, value: Any) -> None:
+        batch._arguments[name] = check(value)
+
+    return property(get, set_checked, doc=words)

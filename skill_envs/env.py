@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from skill_envs import arguments, checks, infos, saved
-from skill_envs.arguments import AUTORESET_MODES, REWARD_TYPES, SETTABLE
+from skill_envs.arguments import AUTORESET_MODES, REWARD_TYPES, SETTABLE, settable
 from skill_envs.arrays import Bool, Float, Int
 from skill_envs.episodes import Episodes
 from skill_envs.infos import Observation
@@ -45,6 +45,13 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         "render_fps": 10,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
+
+    # Arguments that may be set afterwards.
+    reward_type: str = settable("reward_type", arguments.reward_type, "One of `REWARD_TYPES`.")
+    max_episode_steps: int | None = settable(
+        "max_episode_steps", arguments.max_episode_steps, "Control steps until truncation, or None."
+    )
+    render_mode: str | None = settable("render_mode", arguments.render_mode, "One of `RENDER_MODES`, or None.")
 
     def __init__(
         self,
@@ -104,40 +111,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space = box(self.tasks[0].action)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        bounds = box(self.tasks[0].observation)
-        self._low, self._high = bounds.low, bounds.high
+        self._bounds = box(self.tasks[0].observation)
         self._renderer: Renderer | None = None
-
-    # Arguments that may be set afterwards -----------------------------------------------------------
-
-    @property
-    def reward_type(self) -> str:
-        """One of `REWARD_TYPES`."""
-        return str(self._arguments["reward_type"])
-
-    @reward_type.setter
-    def reward_type(self, value: str) -> None:
-        self._arguments["reward_type"] = arguments.reward_type(value)
-
-    @property
-    def max_episode_steps(self) -> int | None:
-        """Control steps until truncation, or None."""
-        steps: int | None = self._arguments["max_episode_steps"]
-        return steps
-
-    @max_episode_steps.setter
-    def max_episode_steps(self, value: int | None) -> None:
-        self._arguments["max_episode_steps"] = arguments.max_episode_steps(value)
-
-    @property
-    def render_mode(self) -> str | None:
-        """One of `RENDER_MODES`, or None."""
-        mode: str | None = self._arguments["render_mode"]
-        return mode
-
-    @render_mode.setter
-    def render_mode(self, value: str | None) -> None:
-        self._arguments["render_mode"] = arguments.render_mode(value)
 
     # What can be read ---------------------------------------------------------------------------------
 
@@ -165,15 +140,13 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The generator of every environment; before the first reset, they are seeded at random."""
-        if not self._episodes.generators:
-            self._seed(None, np.arange(self.num_envs))
+        self._seed(None, np.arange(self.num_envs))
         return tuple(self._episodes.generators)
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
         """The seed of every environment; -1 where it is not known."""
-        if not self._episodes.generators:
-            self._seed(None, np.arange(self.num_envs))
+        self._seed(None, np.arange(self.num_envs))
         return tuple(self._episodes.seeds)
 
     # The contract of Gymnasium ----------------------------------------------------------------------
@@ -295,6 +268,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             raise gymnasium.error.ResetNeeded(f"{what} before the first reset(); call reset() first")
 
     def _seed(self, seed: Any, ids: Int) -> None:
+        """Seed the environments ``ids``; None goes on with the generators, if there are any."""
         if seed is not None or not self._episodes.generators:
             self._episodes.seed(checks.seeds(seed, self.num_envs), ids)
 
@@ -310,7 +284,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self._episodes.seeds = [-1] * self.num_envs
 
     def _observe(self) -> Observation:
-        observation = np.clip(self._episodes.observe().astype(np.float32), self._low, self._high)
+        observation = np.clip(self._episodes.observe().astype(np.float32), self._bounds.low, self._bounds.high)
         if len(self.tasks) == 1:
             return observation
         return {"observation": observation, "task": self.task.copy()}
@@ -366,7 +340,3 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
     def __getstate__(self) -> dict[str, Any]:
         """What a copy needs: everything, whoever has set it, but the renderer, which it opens anew."""
         return {**self.__dict__, "_renderer": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become a pickled or deep-copied environment, which goes on bit-identically."""
-        self.__dict__.update(state)
