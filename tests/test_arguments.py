@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skill_agent import make_skill_vec_env
@@ -106,6 +106,7 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-(10**20), 10**20), st
 ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=2)
 )
+unhurried = settings(deadline=None)  # on a loaded machine
 ENV = SkillVectorEnv(["PointMassLeft", "PointMassRight"], 2)
 
 
@@ -119,6 +120,7 @@ def right(name, value):
     }[name]
 
 
+@unhurried
 @given(st.sampled_from(["reward_type", "max_episode_steps", "render_mode"]), ANYTHING)
 def test_any_value_is_set_or_named(name, value):
     env = SkillVectorEnv.__new__(SkillVectorEnv)
@@ -131,6 +133,7 @@ def test_any_value_is_set_or_named(name, value):
             setattr(env, name, value)
 
 
+@unhurried
 @given(ANYTHING)
 def test_any_seed_is_taken_or_named_and_is_then_a_list_for_all(seed):
     try:
@@ -141,6 +144,7 @@ def test_any_seed_is_taken_or_named_and_is_then_a_list_for_all(seed):
         assert len(seeds) == 2 and all(s is None or (type(s) is int and s >= 0) for s in seeds)
 
 
+@unhurried
 @given(ANYTHING)
 def test_any_options_are_taken_or_named(options):
     try:
@@ -155,6 +159,7 @@ def test_any_options_are_taken_or_named(options):
         assert options is None or set(options) <= {"task"}
 
 
+@unhurried
 @given(ANYTHING)
 def test_any_task_is_taken_or_named(task):
     try:
@@ -165,6 +170,7 @@ def test_any_task_is_taken_or_named(task):
         assert indices.shape == (3,) and set(indices.tolist()) <= {0, 1}
 
 
+@unhurried
 @given(ANYTHING)
 def test_any_action_is_taken_or_named(action):
     try:
@@ -175,6 +181,7 @@ def test_any_action_is_taken_or_named(action):
         assert array.shape == (2,) and array.dtype == np.float64 and np.isfinite(array).all()
 
 
+@unhurried
 @given(st.lists(st.one_of(st.sampled_from(list(TASKS)), SCALARS), max_size=3) | ANYTHING)
 def test_any_tasks_are_taken_or_named(tasks):
     try:

@@ -101,27 +101,32 @@ def test_next_step_resets_after_a_divergence_and_a_masked_reset():
     assert [row.index(True) if any(row) else None for row in ends] == [None, 1, None, None, 0, 2]
 
 
+WRAPPERS = {
+    "flatten": vector_wrappers.FlattenObservation,
+    "transform": lambda env: vector_wrappers.TransformObservation(env, lambda obs: 2 * obs, env.observation_space),
+    "rescale": lambda env: vector_wrappers.RescaleObservation(env, -1.0, 1.0),
+    "dtype": lambda env: vector_wrappers.DtypeObservation(env, np.float64),
+    "normalise": vector_wrappers.NormalizeObservation,
+    "reward": vector_wrappers.NormalizeReward,
+    "clip": lambda env: vector_wrappers.ClipReward(env, -1, 1),
+    "statistics": vector_wrappers.RecordEpisodeStatistics,
+    "action": lambda env: vector_wrappers.RescaleAction(env, -2.0, 2.0),
+}
+
+
 @pytest.mark.parametrize(
-    "wrap",
-    [
-        vector_wrappers.FlattenObservation,
-        lambda env: vector_wrappers.TransformObservation(env, lambda obs: obs, env.observation_space),
-        lambda env: vector_wrappers.RescaleObservation(env, -1.0, 1.0),
-        lambda env: vector_wrappers.DtypeObservation(env, np.float64),
-        vector_wrappers.NormalizeObservation,
-        vector_wrappers.NormalizeReward,
-        lambda env: vector_wrappers.ClipReward(env, -1, 1),
-        vector_wrappers.RecordEpisodeStatistics,
-        lambda env: vector_wrappers.RescaleAction(env, -2.0, 2.0),
-    ],
+    ("env_id", "wrapper"), [*((PUSH, name) for name in WRAPPERS), (TWO_GOALS, "flatten"), (TWO_GOALS, "statistics")]
 )
 @pytest.mark.filterwarnings("ignore")  # of the wrappers about the precision of bounds
-def test_wrappers_of_gymnasium_take_the_batch(wrap):
-    env = wrap(gymnasium.make_vec(PUSH, num_envs=2, autoreset_mode=AutoresetMode.NEXT_STEP, max_episode_steps=4))
-    env.reset(seed=0)
-    for action in actions(env, 10):
-        observation, *_ = env.step(action)
-    assert observation.shape == (2, 27) and np.isfinite(observation).all()
+def test_wrappers_of_gymnasium_give_with_the_batch_what_they_give_with_its_own(env_id, wrapper):
+    ours, theirs = (WRAPPERS[wrapper](env) for env in pair(env_id, AutoresetMode.NEXT_STEP))
+    assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
+    assert_equal(ours.reset(seed=4)[0], theirs.reset(seed=4)[0])
+    for action in actions(ours, 24):
+        (*mine, my_info), (*expected, info) = ours.step(action), theirs.step(action)
+        for a, b in zip(mine, expected, strict=True):
+            assert_equal(a, b)
+        assert my_info.keys() == info.keys()
 
 
 def test_a_copy_goes_on_in_the_middle_of_an_autoreset():
