@@ -23,7 +23,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from skill_agent import objective
+from skill_agent import arguments, objective
 from skill_agent.compiling import compiled
 from skill_agent.config import SkillConfig, make_config
 from skill_agent.copying import copy_env
@@ -87,17 +87,17 @@ class SkillEmbedding(OffPolicyAlgorithm):
             policy: "MultiInputPolicy" for observations with a task, "MlpPolicy" for a Box.
             env: an environment, a vector environment of SB3, or the id of a registered one.
             learning_rate: of Adam, for all networks; may be a schedule.
-            buffer_size: transitions kept in replay.
+            buffer_size: transitions kept in replay; a whole float such as 1e6 is taken, as in ``learning_starts``.
             learning_starts: steps before the first update; the untrained policy acts in them.
             batch_size: windows per update.
-            gamma: discount factor.
+            gamma: discount factor, from 0 to below 1.
             train_freq: steps (of every environment) or episodes between updates, as in SB3.
             gradient_steps: updates each time; -1 for as many as steps were taken.
             policy_kwargs: arguments of `SkillPolicy`: net_arch, activation_fn, optimizer_class.
             stats_window_size: episodes over which rollout statistics are averaged.
             tensorboard_log: folder for TensorBoard.
             verbose: 0, 1 or 2.
-            seed: seeds every source of randomness.
+            seed: seeds every source of randomness; from 0 to 2^32 - 1.
             device: torch device.
             config: settings of the method as one object, in place of ``settings``.
             _init_setup_model: build the networks now.
@@ -109,27 +109,35 @@ class SkillEmbedding(OffPolicyAlgorithm):
         """
         if config is not None and settings:
             raise TypeError(f"give either config or single settings, not both: {sorted(settings)}")
+        arguments.policy_and_env(policy, env, SkillPolicy, _init_setup_model)
+        given = {
+            "learning_rate": learning_rate,
+            "buffer_size": buffer_size,
+            "learning_starts": learning_starts,
+            "batch_size": batch_size,
+            "gamma": gamma,
+            "train_freq": train_freq,
+            "gradient_steps": gradient_steps,
+            "policy_kwargs": policy_kwargs,
+            "stats_window_size": stats_window_size,
+            "tensorboard_log": tensorboard_log,
+            "verbose": verbose,
+            "seed": seed,
+            "device": device,
+        }
+        checked = arguments.learner(given)
+        # Before SB3 makes environments.
+        self.config = make_config(settings) if config is None else arguments.config("config", config)
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
-            learning_rate,
-            buffer_size=buffer_size,
-            learning_starts=learning_starts,
-            batch_size=batch_size,
-            gamma=gamma,
-            train_freq=train_freq,
-            gradient_steps=gradient_steps,
-            policy_kwargs=policy_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            verbose=verbose,
-            seed=seed,
-            device=device,
+            **checked,
             support_multi_env=True,
             sde_support=False,
             supported_action_spaces=(spaces.Box,),
         )
-        self.config = config or make_config(settings)
+        if self.env is not None:
+            arguments.episodes_of_one(self.train_freq, self.n_envs)
         self._skill: SkillState | None = None
         if _init_setup_model:
             self._setup_model()
@@ -213,12 +221,29 @@ class SkillEmbedding(OffPolicyAlgorithm):
         """Learn for ``total_timesteps`` steps, counted over all environments; as in SB3.
 
         Where it is left by an exception, the next call starts new episodes.
+
+        Raises:
+            ValueError: an invalid argument. ``total_timesteps`` is an integer from 0 to 10^12, or a float such as 1e6
+                that stands for one. ``log_interval`` is None or an integer of at least 1.
         """
+        # Since construction they may have been set anew, or given to `load`.
+        for name, value in arguments.learner({name: getattr(self, name) for name in arguments.LATER}).items():
+            setattr(self, name, value)
+        self._convert_train_freq()
+        if self.env is not None:
+            arguments.episodes_of_one(self.train_freq, self.n_envs)
+        given = {
+            "total_timesteps": total_timesteps,
+            "callback": callback,
+            "log_interval": log_interval,
+            "tb_log_name": tb_log_name,
+            "reset_num_timesteps": reset_num_timesteps,
+            "progress_bar": progress_bar,
+        }
+        checked = arguments.learn(given)
         self._progress_bar = progress_bar
         try:
-            return super().learn(
-                total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
-            )
+            return super().learn(**checked)
         except BaseException:
             # The environments may be a step ahead of what was kept of them, so this z could leak into a next episode.
             self._last_obs = None

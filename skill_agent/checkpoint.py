@@ -15,7 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
-from skill_agent import manifest, snapshot, verify
+from skill_agent import arguments, manifest, snapshot, verify
 from skill_agent.divergence import check_parameters
 from skill_agent.files import sync_folder, write_synced
 from skill_agent.formats import config_of, settings_of
@@ -25,6 +25,7 @@ from skill_envs import checks, saved
 if TYPE_CHECKING:
     from skill_agent.agent import SkillEmbedding
 
+_KEEP = arguments.optional(arguments.one_or_more)
 _PREFIX, _TEMPORARY = "step-", ".tmp-"
 
 __all__ = [
@@ -61,10 +62,10 @@ def save_checkpoint(
         FileExistsError: there is a good checkpoint of this step already.
         TrainingDiverged: a parameter is not finite.
         TypeError: ``extra`` is not JSON, or the environments' state can't be saved.
-        ValueError: ``keep`` is less than one.
+        ValueError: ``folder`` is no path, or ``keep`` is neither None nor an integer of at least one.
     """
-    if keep is not None and keep < 1:
-        raise ValueError(f"keep={keep} is not valid; choose None or at least 1")
+    arguments.path("folder", folder)
+    keep = _KEEP("keep", keep)
     check_parameters(model.policy)
     arrays: dict[str, NDArray[Any]] = {}
     state = snapshot.split(
@@ -114,6 +115,7 @@ def load_checkpoint(model: SkillEmbedding, checkpoint: Path | str) -> Any:
     Warns:
         UserWarning: the model computes in another way, for example in bfloat16; the rest is not bit-identical then.
     """
+    arguments.path("checkpoint", checkpoint)
     return _apply(model, Path(checkpoint), manifest.read(Path(checkpoint)))
 
 
@@ -127,6 +129,7 @@ def load_latest(model: SkillEmbedding, folder: Path | str) -> tuple[Path, Any] |
         CheckpointError: there are checkpoints, but no good one; or the newest good one does not fit the model, or is
             of a later version; see `load_checkpoint`.
     """
+    arguments.path("folder", folder)
     checkpoints = list_checkpoints(Path(folder))
     errors = []
     for checkpoint in reversed(checkpoints):
@@ -266,9 +269,17 @@ class RunCheckpoint(BaseCallback):
             extra: gives what is saved along; see `save_checkpoint`.
 
         Raises:
-            ValueError: none or both of ``every_seconds`` and ``every_steps`` are given.
+            ValueError: none or both of ``every_seconds`` and ``every_steps`` are given, or an invalid value.
         """
         super().__init__()
+        arguments.path("folder", folder)
+        keep = _KEEP("keep", keep)
+        if every_seconds is not None:
+            every_seconds = checks.number("every_seconds", every_seconds, 0)
+        if every_steps is not None:
+            every_steps = checks.integer("every_steps", every_steps, 1, arguments.MOST_STEPS)
+        if extra is not None:
+            arguments.function("extra", extra)
         if (every_seconds is None) == (every_steps is None):
             raise ValueError(f"every_seconds={every_seconds}, every_steps={every_steps} is not valid; give one of them")
         self.folder, self.keep = Path(folder), keep

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import tyro
 
@@ -37,25 +37,21 @@ class Demo:
 
 
 def _settings_class() -> Any:
-    """The settings of the method as options, in their groups: names, choices and words are those of the config.
+    """The settings of the method as options, in their groups: names, choices and words are the config's.
 
-    None stands for "not given"; a setting that can be None itself takes the word none.
+    Each group is a dict that holds only what the command line gave.
     """
     hints = config.types()
     nested: list[tuple[str, Any, Any]] = []
     for title, settings in config.groups().items():
-        options: list[tuple[str, Any, Any]] = []
+        options: dict[str, Any] = {}
         for setting in settings:
-            kind: Any = hints[setting.name]
-            if setting.metadata["choices"]:
-                kind = Literal[setting.metadata["choices"]]
-            elif setting.metadata["optional"]:
-                kind = kind | Literal["none"]
-            described = Annotated[kind | None, tyro.conf.arg(help=setting.metadata["words"])]
-            options.append((setting.name, described, None))
-        group = make_dataclass(title, options, frozen=True)
-        group.__doc__ = "Settings of the method; by default those of the experiments with the environment."
-        nested.append((title, group, field(default=group())))
+            choices = setting.metadata["valid"].choices
+            kind: Any = Literal[choices] if choices else hints[setting.name]
+            options[setting.name] = Annotated[kind, tyro.conf.arg(help=config.words(setting))]
+        group: Any = TypedDict(title, options, total=False)  # type: ignore[misc]
+        group.__doc__ = "Unset, they are as in the experiments with the environment."
+        nested.append((title, group, field(default_factory=dict)))
     return make_dataclass("Settings", nested, frozen=True)
 
 
@@ -72,9 +68,7 @@ def _given(settings: Settings) -> dict[str, Any]:
     """The settings that the command line gave, by name."""
     found: dict[str, Any] = {}
     for group in vars(settings).values():
-        for name, value in vars(group).items():
-            if value is not None:
-                found[name] = None if value == "none" else value
+        found.update(group)
     return found
 
 
@@ -100,7 +94,7 @@ class Train:
     """Checkpoints kept."""
     force: bool = False
     """Replace the folder if it exists."""
-    settings: Settings = Settings()  # noqa: RUF009  (it is frozen)
+    settings: Settings = field(default_factory=Settings)
 
 
 def _figures() -> Any:
@@ -252,7 +246,13 @@ def train(args: Train) -> None:
     from skill_envs import checks
 
     if args.resume is not None:
-        extra = [name for name, value in vars(args).items() if name != "resume" and value != getattr(Train, name)]
+        usual = Train()
+        extra: list[str] = []
+        for name, value in vars(args).items():
+            if name == "settings":
+                extra += _given(value)
+            elif name != "resume" and value != getattr(usual, name):
+                extra.append(name)
         if extra:
             raise ValueError(f"--resume goes on with the run's own settings; leave out {extra}")
         out = args.resume

@@ -5,64 +5,85 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from skill_envs import checks
 
 EMBEDDINGS = ("gaussian", "bernoulli", "task_id")
 
-# A check takes a setting's name and value; it returns the value as it is kept, or raises a ValueError that names both.
-Check = Callable[[str, Any], Any]
+# Networks compute in float32, where products of numbers beyond these would be infinite or zero.
+_LARGEST, _SMALLEST = 10**9, 1e-9
+_LARGEST_LOG_STD = 20
 
 
-def _integer(least: int) -> Check:
-    return partial(checks.integer, least=least)
+class Valid(NamedTuple):
+    """What is valid for a setting."""
+
+    words: str
+    check: Callable[[str, Any], Any]  # of name and value; the value as it is kept, or a ValueError that names both
+    choices: tuple[str, ...] = ()  # all valid values, where they are few
 
 
-def _number(least: float | None = None, most: float | None = None, above: float | None = None) -> Check:
-    return partial(checks.number, least=least, most=most, above=above)
+def _integer(least: int, most: int) -> Valid:
+    return Valid(f"an integer from {least} to {most:,}", partial(checks.integer, least=least, most=most))
 
 
-def _bounds(name: str, value: Any) -> tuple[float, float]:
-    """Two numbers, the first below the second."""
+def _number(least: float, most: float = _LARGEST) -> Valid:
+    return Valid(f"a number from {least:g} to {most:,}", partial(checks.number, least=least, most=most))
+
+
+def _check_bounds(name: str, value: Any) -> tuple[float, float]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise ValueError(f"{name}={value!r} is not valid; choose two numbers, the first below the second")
-    low, high = (checks.number(f"{name}[{i}]", bound) for i, bound in enumerate(value))
+    low = checks.number(f"{name}[0]", value[0], -_LARGEST_LOG_STD, _LARGEST_LOG_STD)
+    high = checks.number(f"{name}[1]", value[1], -_LARGEST_LOG_STD, _LARGEST_LOG_STD)
     if low >= high:
         raise ValueError(f"{name}={value!r} is not valid; the first must be below the second")
     return low, high
 
 
-def _channels(name: str, value: Any) -> tuple[int, ...]:
-    """At least one entry of the state, none of them twice."""
-    if not isinstance(value, list | tuple) or not value or len(set(map(str, value))) < len(value):
-        raise ValueError(f"{name}={value!r} is not valid; choose None or at least one entry of the state, none twice")
-    return tuple(checks.integer(f"{name}[{i}]", channel, least=0) for i, channel in enumerate(value))
+def _check_channels(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"{name}={value!r} is not valid; choose None or at least one entry of the state")
+    channels = tuple(checks.integer(f"{name}[{i}]", channel, least=0) for i, channel in enumerate(value))
+    if len(set(channels)) < len(channels):
+        raise ValueError(f"{name}={value!r} is not valid; choose no entry of the state twice")
+    return channels
 
 
-def _setting(
-    default: Any, check: Check | None, words: str, *, choices: Sequence[str] = (), optional: bool = False
-) -> Any:
+_POSITIVE = _number(_SMALLEST)
+_BOOLEAN = Valid("True or False", checks.boolean)
+_BOUNDS = Valid(
+    f"two numbers from {-_LARGEST_LOG_STD} to {_LARGEST_LOG_STD}, the first below the second", _check_bounds
+)
+_CHANNELS = Valid("entries of the state, none twice", _check_channels)
+
+
+def _one_of(choices: Sequence[str]) -> Valid:
+    def check(name: str, value: Any) -> Any:
+        checks.one_of(name, value, choices)
+        return value
+
+    return Valid(f"one of {', '.join(choices)}", check, tuple(choices))
+
+
+def _optional(valid: Valid) -> Valid:
+    def check(name: str, value: Any) -> Any:
+        return None if value is None else valid.check(name, value)
+
+    return Valid(f"None or {valid.words}", check)
+
+
+def _setting(default: Any, valid: Valid, words: str, *, group: str | None = None) -> Any:
     """A field of `SkillConfig`.
 
     Args:
         default: its value where none is given.
-        check: what is valid; None where ``choices`` says it.
+        valid: what is valid.
         words: what it means.
-        choices: the valid values, where they are few.
-        optional: whether None is valid as well.
+        group: of this field and those after it; None goes on with the group of the field before.
     """
-
-    def checked(name: str, value: Any) -> Any:
-        if choices:
-            checks.one_of(name, value, choices)
-            return value
-        if check is None or (optional and value is None):
-            return value
-        return check(name, value)
-
-    metadata = {"check": checked, "words": words, "choices": tuple(choices), "optional": optional}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={"valid": valid, "words": words, "group": group})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +101,15 @@ class SkillConfig:
     # The embedding p(z|t)
     embedding: str = _setting(
         "gaussian",
-        None,
+        _one_of(EMBEDDINGS),
         "kind of p(z|t): Gaussian, Bernoulli by the Concrete relaxation, or the one-hot task id as a baseline",
-        choices=EMBEDDINGS,
+        group="embedding",
     )
-    embedding_dim: int = _setting(3, _integer(1), "size of z; with task_id z has the number of tasks as its size")
+    embedding_dim: int = _setting(
+        3, _integer(1, 1_024), "size of z; with task_id z has the number of tasks as its size"
+    )
     embedding_log_std: tuple[float, float] = _setting(
-        (-2.5, -0.5), _bounds, "bounds of the embedding's log standard deviation (Gaussian)"
+        (-2.5, -0.5), _BOUNDS, "bounds of the embedding's log standard deviation (Gaussian)"
     )
     embedding_init_std: float = _setting(
         0.0,
@@ -95,20 +118,17 @@ class SkillConfig:
         "apart until their rewards have drawn them apart",
     )
     embedding_mean_bound: float = _setting(
-        3.0, _number(above=0), "bound of the embedding's mean (Gaussian) or logit (Bernoulli)"
+        3.0, _POSITIVE, "bound of the embedding's mean (Gaussian) or logit (Bernoulli)"
     )
-    temperature: float = _setting(0.67, _number(above=0), "temperature of the Concrete relaxation (Bernoulli)")
+    temperature: float = _setting(0.67, _POSITIVE, "temperature of the Concrete relaxation (Bernoulli)")
     z_period: int | None = _setting(
-        None, _integer(1), "steps after which z is redrawn within an episode; None never redraws it", optional=True
-    )
-    z_gain: float = _setting(
-        3.0,
-        _number(above=0),
-        "factor of the policy's first weights on z, so that different z act differently from the start",
+        None, _optional(_integer(1, 10**9)), "steps after which z is redrawn within an episode; None never redraws it"
     )
 
-    # Coefficients of equation 3
-    embedding_entropy_coef: float = _setting(0.1, _number(0), "a1 of equation 3, weight of the entropy of p(z|t)")
+    # The coefficients of equation 3
+    embedding_entropy_coef: float = _setting(
+        0.1, _number(0), "a1 of equation 3, weight of the entropy of p(z|t)", group="coefficients"
+    )
     inference_coef: float = _setting(
         0.003,
         _number(0),
@@ -117,28 +137,34 @@ class SkillConfig:
     policy_entropy_coef: float = _setting(
         0.001, _number(0), "a3 of equation 3, weight of the entropy of pi(a|s,z) in the reward"
     )
+
+    # How a1 and a2 move to their values
     versatility_warmup: float = _setting(
-        0.0, _number(0, 1), "share of the training over which a1 and a2 move to their values; 0 for none"
+        0.0,
+        _number(0, 1),
+        "share of the training over which a1 and a2 move to their values; 0 for none",
+        group="versatility",
     )
     versatility_start: float = _setting(
         0.0,
         _number(0),
         "factor of a1 and a2 at the start of the warm-up; below 1 tasks are learned first, above 1 skills part first",
     )
-    versatility_power: float = _setting(4.0, _number(above=0), "power of the warm-up's progress; 1 is linear")
+    versatility_power: float = _setting(4.0, _POSITIVE, "power of the warm-up's progress; 1 is linear")
 
     # The inference network q(z|a, s^H)
-    segment: int = _setting(5, _integer(1), "H, number of states that the inference network sees")
-    inference_log_std: tuple[float, float] = _setting(
-        (-3.0, 1.0), _bounds, "bounds of the inference network's log standard deviation (Gaussian)"
+    segment: int = _setting(
+        5, _integer(1, 1_024), "H, number of states that the inference network sees", group="inference"
     )
-    inference_clip: float = _setting(10.0, _number(above=0), "log q is clipped to plus or minus this in the reward")
+    inference_log_std: tuple[float, float] = _setting(
+        (-3.0, 1.0), _BOUNDS, "bounds of the inference network's log standard deviation (Gaussian)"
+    )
+    inference_clip: float = _setting(10.0, _POSITIVE, "log q is clipped to plus or minus this in the reward")
     inference_channels: tuple[int, ...] | None = _setting(
         None,
-        _channels,
+        _optional(_CHANNELS),
         "entries of the states that the inference network sees, without the action, so that z has to show in them; "
         "None for all of (a, s^H), as in the paper",
-        optional=True,
     )
     inference_noise: float = _setting(
         0.0,
@@ -149,7 +175,13 @@ class SkillConfig:
 
     # The policy pi(a|s,z)
     policy_log_std: tuple[float, float] = _setting(
-        (-2.5, -0.3), _bounds, "bounds of the policy's log standard deviation; it starts in the middle"
+        (-2.5, -0.3),
+        _BOUNDS,
+        "bounds of the policy's log standard deviation; it starts in the middle",
+        group="policy",
+    )
+    z_gain: float = _setting(
+        3.0, _POSITIVE, "factor of the policy's first weights on z, so that different z act differently from the start"
     )
     saturation_coef: float = _setting(
         0.01,
@@ -157,41 +189,47 @@ class SkillConfig:
         "weight of the squared mean before its tanh in the policy's loss, which keeps means off the flat ends of tanh",
     )
 
-    # The critic and its Retrace targets
+    # The critic and its Retrace targets on windows of replay
     n_critics: int = _setting(
-        2, _integer(1), "number of critics; the smallest of their values forms the targets, the first the gradient"
+        2,
+        _integer(1, 16),
+        "number of critics; the smallest of their values forms the targets, the first gives the policy's gradient",
+        group="critic",
     )
-    target_period: int = _setting(50, _integer(1), "updates between two copies of the critic to the target network")
-    window: int = _setting(10, _integer(1), "N, number of steps of a Retrace target")
+    target_period: int = _setting(
+        50, _integer(1, 10**9), "updates between two copies of the critic to the target network"
+    )
+    window: int = _setting(10, _integer(1, 10_000), "N, number of steps of a window and its Retrace targets")
     retrace_lambda: float = _setting(1.0, _number(0, 1), "factor of the trace coefficients c")
     trace_embedding_ratio: bool = _setting(
-        False, checks.boolean, "whether c contains p(z|t) / b(z|t), as printed in equation 5"
+        False, _BOOLEAN, "whether c contains p(z|t) / b(z|t), as printed in equation 5"
     )
 
     # How it is computed
     normalize_observations: bool = _setting(
         True,
-        checks.boolean,
+        _BOOLEAN,
         "whether the networks see observations of mean 0 and standard deviation 1, as measured at the first update",
+        group="computation",
     )
-    max_grad_norm: float = _setting(10.0, _number(above=0), "the global norm that gradients are clipped to")
+    max_grad_norm: float = _setting(10.0, _POSITIVE, "the global norm that gradients are clipped to")
     bf16: bool = _setting(
         False,
-        checks.boolean,
+        _BOOLEAN,
         "whether to multiply in bfloat16, all layers but each network's last; faster on CPUs that have it, from about "
         "100 units a layer on",
     )
     compile: bool = _setting(
         False,
-        checks.boolean,
+        _BOOLEAN,
         "whether to compile the losses and their gradients with a C++ compiler: faster updates after a start of up to "
-        "a minute; numbers agree up to rounding",
+        "a minute (seconds where an earlier run's results are cached); numbers agree up to rounding",
     )
 
     def __post_init__(self) -> None:
         """Check every field, and keep it as its check gives it."""
         for setting in fields(self):
-            checked = setting.metadata["check"](setting.name, getattr(self, setting.name))
+            checked = setting.metadata["valid"].check(setting.name, getattr(self, setting.name))
             object.__setattr__(self, setting.name, checked)  # the dataclass is frozen for everybody else
 
     def versatility(self, progress: float) -> float:
@@ -202,25 +240,19 @@ class SkillConfig:
         return self.versatility_start + (1.0 - self.versatility_start) * grown
 
 
-# Groups of the settings, each by its first field, in the order of the source.
-GROUPS = {
-    "embedding": "embedding",
-    "embedding_entropy_coef": "coefficients",
-    "segment": "inference",
-    "policy_log_std": "policy",
-    "n_critics": "critic",
-    "normalize_observations": "computation",
-}
-
-
 def groups() -> dict[str, list[Field[Any]]]:
     """The settings by group, for command lines and documentation."""
     found: dict[str, list[Field[Any]]] = {}
-    title = ""
+    group = ""
     for setting in fields(SkillConfig):
-        title = GROUPS.get(setting.name, title)
-        found.setdefault(title, []).append(setting)
+        group = setting.metadata["group"] or group
+        found.setdefault(group, []).append(setting)
     return found
+
+
+def words(setting: Field[Any]) -> str:
+    """What a setting means and what is valid, in a line."""
+    return f"{setting.metadata['words']} ({setting.metadata['valid'].words})"
 
 
 def types() -> dict[str, Any]:
@@ -247,7 +279,7 @@ def _document() -> str:
     """The fields of `SkillConfig` for its docstring."""
     lines = ["", "    Attributes:"]
     for setting in fields(SkillConfig):
-        lines.append(f"        {setting.name}: {setting.metadata['words']}. By default {setting.default!r}.")
+        lines.append(f"        {setting.name}: {words(setting)}. By default {setting.default!r}.")
     return "\n".join(lines) + "\n    "
 
 

@@ -32,11 +32,19 @@ def settings_of(kept: dict[str, Any]) -> dict[str, Any]:
     """All settings of the method, by today's names, of the JSON that a file of any format has of them.
 
     Raises:
-        ValueError: there is a setting that no version had; the message names it and the valid ones.
+        ValueError: they are no settings, one of them stands there by two names, or no version had it; the message
+            names it and the valid ones.
     """
-    found = {RENAMED.get(name, name): value for name, value in kept.items()}
+    if not isinstance(kept, dict):
+        raise ValueError(f"settings {kept!r:.80} are not valid; they are names and values")
+    found: dict[str, Any] = {}
+    for name, value in kept.items():
+        today = RENAMED.get(name, name)
+        if today in found:
+            raise ValueError(f"settings {list(kept)} are not valid; {today} is there by two names")
+        found[today] = value
     defaults = {field.name: field.default for field in fields(SkillConfig)}
-    unknown = sorted(set(found) - set(defaults))
+    unknown = [name for name in found if name not in defaults]
     if unknown:
         raise ValueError(f"unknown settings {unknown}; valid ones are {list(defaults)}")
     complete = defaults | BEFORE | found

@@ -13,12 +13,12 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
+from skill_agent import arguments
 from skill_agent.config import SkillConfig
 from skill_agent.distributions import Embedding, TaskId, bounded, make_distributions
 from skill_agent.divergence import check_observation
 from skill_agent.observations import split_observation_space
 from skill_agent.perceptrons import Perceptrons
-from skill_envs import checks
 
 NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
 
@@ -59,15 +59,25 @@ class SkillNetworks(BasePolicy):
             action_space: a Box.
             lr_schedule: learning rate by remaining progress.
             config: settings of the method.
-            net_arch: hidden layers, one list for all networks or a dict of "pi", "qf" and
-                "inference"; by default the paper's.
+            net_arch: widths of hidden layers, one list for all networks or a dict of "pi", "qf" and "inference"; by
+                default the paper's. A list has at most 16 widths of at most 4,096.
             activation_fn: between layers.
             optimizer_class: one optimiser serves all networks.
             optimizer_kwargs: for the optimiser, without the learning rate.
 
         Raises:
-            ValueError: an observation space or network of another kind.
+            ValueError: an observation space or network of another kind, or another invalid argument.
         """
+        arguments.networks(
+            {
+                "action_space": action_space,
+                "lr_schedule": lr_schedule,
+                "config": config,
+                "activation_fn": activation_fn,
+                "optimizer_class": optimizer_class,
+                "optimizer_kwargs": optimizer_kwargs,
+            }
+        )
         if optimizer_kwargs is None:
             # One kernel for all parameters; other optimisers may not have it.
             optimizer_kwargs = {"fused": True} if optimizer_class is torch.optim.Adam else {}
@@ -235,14 +245,13 @@ class SkillNetworks(BasePolicy):
 
 
 def _check_net_arch(net_arch: list[int] | dict[str, list[int]] | None) -> dict[str, list[int]]:
-    """The hidden layers of every network."""
-    if isinstance(net_arch, list):
-        net_arch = dict.fromkeys(NET_ARCH, net_arch)
-    given = net_arch or {}
-    unknown = sorted(set(given) - set(NET_ARCH))
+    """Hidden layers of every network; else a ValueError."""
+    if net_arch is None:
+        net_arch = {}
+    if not isinstance(net_arch, dict):
+        return dict.fromkeys(NET_ARCH, arguments.hidden_layers("net_arch", net_arch))
+    unknown = [name for name in net_arch if name not in NET_ARCH]
     if unknown:
         raise ValueError(f"unknown net_arch keys {unknown}; valid ones are {list(NET_ARCH)}")
-    found = {}
-    for name, sizes in (NET_ARCH | given).items():
-        found[name] = [checks.integer(f"net_arch[{name!r}]", size, least=1) for size in sizes]
-    return found
+    own = {name: arguments.hidden_layers(f"net_arch[{name!r}]", widths) for name, widths in net_arch.items()}
+    return {**NET_ARCH, **own}

@@ -7,6 +7,8 @@ from typing import Any
 from gymnasium import spaces
 from torch import Tensor
 
+from skill_agent import arguments
+
 
 def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
     """The Box part of an observation space and its number of tasks.
@@ -23,22 +25,27 @@ def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
             raise ValueError(f"task={task} is not valid; tasks are numbered from start=0")
         box, n_tasks = space.spaces["observation"], int(task.n)
     if not isinstance(box, spaces.Box):
-        raise ValueError(f"{box} is not valid as an observation; choose a Box")
+        raise ValueError(f"observation_space={space} is not valid; an observation is a Box, alone or in a Dict")
     return box, n_tasks
 
 
 def check_kind(observation: Any, space: spaces.Space[Any]) -> None:
-    """Check that an observation is an array where the space is a Box, and has the keys of a Dict.
+    """Check that an observation is a finite array where the space is a Box, and has the keys of a Dict.
 
     Raises:
         ValueError: it is anything else.
     """
     if isinstance(observation, tuple):
-        raise ValueError("predict() got a tuple; with gymnasium, unpack first: obs, info = env.reset()")
+        raise ValueError("observation is a tuple; with gymnasium, unpack first: obs, info = env.reset()")
     valid = sorted(space.spaces) if isinstance(space, spaces.Dict) else []
-    given = sorted(observation) if isinstance(observation, dict) else []
+    given = sorted(map(str, observation)) if isinstance(observation, dict) else []
     if given != valid:
         raise ValueError(f"an observation with keys {given} is not valid; choose {valid or space}")
+    if isinstance(observation, dict):
+        arguments.array("observation['observation']", observation["observation"])
+        arguments.whole_numbers("observation['task']", observation["task"])
+    else:
+        arguments.array("observation", observation)
 
 
 def check_tasks(task: Tensor, n_tasks: int) -> None:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
+from skill_agent import arguments
 from skill_agent.densities import gaussian_draw
 from skill_agent.divergence import check_parameters
 from skill_agent.networks import NET_ARCH as NET_ARCH
 from skill_agent.networks import SkillNetworks
 from skill_agent.observations import check_kind, check_lengths, check_tasks
 from skill_agent.trust import warn_of_pickles
+from skill_envs import checks
 
 
 class SkillState(NamedTuple):
@@ -96,7 +98,7 @@ class SkillPolicy(SkillNetworks):
         """Actions for observations; pass the returned state back in to keep z within an episode.
 
         Args:
-            observation: one observation or a batch.
+            observation: one observation or a batch, of finite numbers.
             state: the `SkillState` returned by the last call; None draws z afresh.
             episode_start: (n,) bool, where z is drawn afresh.
             deterministic: the mode of z and the mean action, in place of draws.
@@ -105,20 +107,23 @@ class SkillPolicy(SkillNetworks):
             Actions within the bounds of the action space, and the new state.
 
         Raises:
-            ValueError: an observation of the wrong kind or shape, a task out of range, or a state or
-                ``episode_start`` for another number of observations.
+            ValueError: an observation of the wrong kind or shape, an observation or a z that is not finite, a task
+                out of range, or a state or ``episode_start`` for another number of observations.
         """
         self.set_training_mode(False)
+        checks.boolean("deterministic", deterministic)
         check_kind(observation, self.observation_space)
         obs, batched = self.obs_to_tensor(observation)
         flat, task = self.split(obs)
         n = len(flat)
-        starts = np.zeros(n, bool) if episode_start is None else np.asarray(episode_start, bool).reshape(-1)
+        starts = np.zeros(n, bool)
+        if episode_start is not None:
+            starts = arguments.booleans("episode_start", episode_start)
         lengths = {"task": len(task), "episode_start": len(starts)}
         last = None
-        if state:
-            last = SkillState(*state)
-            lengths["state"] = len(last.latent)
+        if state is not None:
+            last = self._check_state(state)
+            lengths["state"] = len(last.age)
         check_tasks(task, self.n_tasks)
         check_lengths(n, lengths)
         with torch.no_grad():
@@ -127,6 +132,13 @@ class SkillPolicy(SkillNetworks):
             action, _ = self.act(flat, code, self.action_noise(n, None, deterministic))
         scaled = self.env_action(action)
         return (scaled if batched else scaled[0]), now
+
+    def _check_state(self, state: tuple[NDArray[Any], ...]) -> SkillState:
+        """A recurrent state of finite numbers, z (n, Z) and ages (n,); else a ValueError."""
+        latent, age = arguments.pair("state", state)
+        age = arguments.whole_numbers("state's age", age).reshape(-1)
+        latent = arguments.array("state's z", latent, (len(age), self.embedding_distribution.dim))
+        return SkillState(latent.astype(np.float32, copy=False), age)
 
     def env_action(self, action: Tensor) -> NDArray[Any]:
         """Actions (n, A) as the environment takes them: within its bounds, of its shape and type."""

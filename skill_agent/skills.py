@@ -19,7 +19,7 @@ from stable_baselines3.common.utils import get_device
 from torch import nn
 
 import skill_envs
-from skill_agent import tensorfile
+from skill_agent import arguments, tensorfile
 from skill_agent.divergence import check_parameters
 from skill_agent.files import write_whole
 from skill_agent.formats import FORMAT, check_format, config_of
@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.SiLU, nn.GELU, nn.Sigmoid)
 }
 # The largest networks that a file may describe: sizes are checked before anything is made of them.
-MAX_WIDTH, MAX_LAYERS, MAX_TASKS, MAX_DIM, MAX_SEGMENT, MAX_HOLD = 4096, 16, 4096, 1024, 1024, 10_000
+MAX_TASKS, MAX_DIM, MAX_SEGMENT, MAX_CRITICS = 4096, 1024, 1024, 16
 _ACTING = ("state_", "embedding.", "actor.", "inference.")
 _PARTS = ("skills", "mapping")  # of a transferred policy
 _BOUNDS = ("observation_low", "observation_high", "action_low", "action_high")
@@ -121,7 +121,7 @@ def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Transfe
         if arrays:
             raise ValueError(f"arrays {sorted(arrays)} are unknown")
         skills, mapping = (parts[name].to(target) for name in _PARTS)
-        hold = checks.integer("hold", description["hold"], 1, MAX_HOLD)
+        hold = checks.integer("hold", description["hold"], 1, arguments.LONGEST_HOLD)
         if not isinstance(skills, SkillPolicy):
             raise ValueError("the skills are no networks of skills")
         _check_fit(skills, mapping)
@@ -148,6 +148,7 @@ def _device(device: torch.device | str) -> torch.device:
 
 def _find(path: Path | str, kind: str) -> Path:
     """The file of a name or a path."""
+    arguments.path("path", path)
     if isinstance(path, str) and path in shipped(kind):
         return TRAINED / f"{path}-{kind}{SUFFIX}"
     if not Path(path).exists():
@@ -260,7 +261,7 @@ def _build(description: dict[str, Any], of: tuple[spaces.Space[Any], spaces.Box]
     if not isinstance(kept, dict):
         raise ValueError(f"config={kept!r} is not valid; it holds the settings by name")
     config = config_of(kept)
-    sizes = (("embedding_dim", MAX_DIM), ("segment", MAX_SEGMENT), ("n_critics", MAX_LAYERS))
+    sizes = (("embedding_dim", MAX_DIM), ("segment", MAX_SEGMENT), ("n_critics", MAX_CRITICS))
     for name, most in sizes:
         checks.integer(name, getattr(config, name), 1, most)
     arch = description["net_arch"]
@@ -275,10 +276,10 @@ def _build(description: dict[str, Any], of: tuple[spaces.Space[Any], spaces.Box]
 
 
 def _check_widths(name: str, widths: Any) -> None:
-    if not isinstance(widths, list) or len(widths) > MAX_LAYERS:
-        raise ValueError(f"{name} is not valid; choose at most {MAX_LAYERS} layers")
+    if not isinstance(widths, list) or len(widths) > arguments.DEEPEST:
+        raise ValueError(f"{name} is not valid; choose at most {arguments.DEEPEST} layers")
     for width in widths:
-        checks.integer(f"a width in {name}", width, 1, MAX_WIDTH)
+        checks.integer(f"a width in {name}", width, 1, arguments.WIDEST)
 
 
 def _check_fit(skills: SkillPolicy, mapping: SkillPolicy | MlpMapping) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
+from skill_agent import arguments
 from skill_agent.policy import SkillPolicy
 from skill_agent.vec import CopiedWrapper
 from skill_envs import checks
@@ -53,9 +54,15 @@ class SkillSpaceVecEnv(CopiedWrapper):
             seed: of the skills' actions.
 
         Raises:
-            ValueError: ``hold`` below 1, or an environment whose spaces are not the skills'.
+            ValueError: ``hold`` that is no integer from 1 to 10,000, an invalid ``seed``, or an environment whose
+                spaces are not the skills'.
         """
-        self.hold = checks.integer("hold", hold, least=1)
+        self.hold = arguments.one_or_more("hold", hold, arguments.LONGEST_HOLD)
+        seed = checks.integer("seed", seed, 0, arguments.SEEDS - 1)
+        if not isinstance(skills, SkillPolicy):
+            raise ValueError(f"skills={skills!r} is not valid; choose a SkillPolicy")
+        if not isinstance(venv, VecEnv):
+            raise ValueError(f"venv={venv!r} is not valid; choose a vector environment of SB3")
         _check_shapes(
             "the environment",
             {"observations": venv.observation_space.shape, "actions": venv.action_space.shape},
@@ -93,7 +100,7 @@ class SkillSpaceVecEnv(CopiedWrapper):
             ValueError: z of another shape, or not finite.
         """
         shape = (self.num_envs, self.skills.embedding_distribution.dim)
-        code = checks.finite_actions(actions, shape).astype(np.float32)
+        code = arguments.array("z", actions, shape).astype(np.float32)
         self._code = torch.as_tensor(code, device=self.skills.device)
 
     def step_wait(self) -> Any:
@@ -157,8 +164,9 @@ class TransferredPolicy:
 
         Raises:
             TypeError: a mapping that is no policy, such as a whole algorithm.
-            ValueError: ``hold`` below 1, or a mapping whose spaces are not the skills'.
+            ValueError: ``hold`` that is no integer from 1 to 10,000, or a mapping whose spaces are not the skills'.
         """
+        self.hold = arguments.one_or_more("hold", hold, arguments.LONGEST_HOLD)
         if not isinstance(mapping, BasePolicy):
             raise TypeError(f"a mapping of class {type(mapping).__name__} is not valid; choose a policy: model.policy")
         z_dim = skills.embedding_distribution.dim
@@ -167,7 +175,7 @@ class TransferredPolicy:
             {"observations": mapping.observation_space.shape, "actions": mapping.action_space.shape},
             {"observations": skills.box.shape, "actions": (z_dim,)},
         )
-        self.skills, self.mapping, self.hold = skills, mapping, checks.integer("hold", hold, least=1)
+        self.skills, self.mapping = skills, mapping
 
     def predict_skill(self, observation: NDArray[Any], deterministic: bool = False) -> NDArray[np.float32]:
         """Z (n, Z) for observations (n, S), or (Z,) for one."""
@@ -191,16 +199,21 @@ class TransferredPolicy:
 
         Returns:
             Actions within the bounds of the action space, and the new state.
+
+        Raises:
+            ValueError: observations or a state that are not finite or have another shape.
         """
-        batch = np.atleast_2d(observation)
-        if state:
-            last = TransferState(*state)
-            code, age = last.code, (last.age + 1) % self.hold
-        else:
-            code = np.zeros((len(batch), self.skills.embedding_distribution.dim), np.float32)
-            age = np.zeros(len(batch), np.int64)
+        batch = np.atleast_2d(np.asarray(observation))
+        count, dim = len(batch), self.skills.embedding_distribution.dim
+        arguments.array("observation", batch, (count, self.skills.state_dim))
+        code, age = np.zeros((count, dim), np.float32), np.zeros(count, np.int64)
+        if state is not None:
+            kept_code, kept_age = arguments.pair("state", state)
+            code = arguments.array("state's z", kept_code, (count, dim)).astype(np.float32)
+            age = (arguments.whole_numbers("state's age", kept_age, (count,)) + 1) % self.hold
         if episode_start is not None:
-            age = np.where(np.asarray(episode_start, bool).reshape(-1), 0, age)
+            starts = arguments.booleans("episode_start", episode_start)
+            age = np.where(arguments.array("episode_start", starts, (count,)), 0, age)
         fresh = age == 0
         if fresh.any():
             code = np.where(fresh[:, None], self.predict_skill(batch, deterministic), code)

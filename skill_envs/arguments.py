@@ -14,7 +14,7 @@ from skill_envs.tasks import TASKS
 REWARD_TYPES = ("paper", "sparse", "shaped")
 AUTORESET_MODES = tuple(AutoresetMode)
 SETTABLE = ("reward_type", "max_episode_steps", "render_mode")  # these may be set after construction
-MOST_ENVS = 1_000_000
+MOST_ENVS = 2**20  # what fits no machine is refused before it fills its memory
 MOST_THREADS = 1024
 
 

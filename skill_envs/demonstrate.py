@@ -59,7 +59,7 @@ def demonstrate(
     Raises:
         ValueError: the task has no script; the message lists those that have.
     """
-    if task not in ROUTES:
+    if not isinstance(task, str) or task not in ROUTES:
         raise ValueError(f"task={task!r} has no demonstration; choose from {list(ROUTES)}")
     env = gymnasium.make(f"SkillEmbed/{task}-v0", render_mode="rgb_array" if render else None, **kwargs)
     try:

@@ -1,192 +1,299 @@
-"""Wrong arguments of the suite: each is named, and nothing is taken silently."""
+"""Wrong arguments of the learner, its networks and who acts: each is an error that names it, at once."""
 
-import gymnasium
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import torch
+from stable_baselines3.common.utils import LinearSchedule
+from toy import Line, make_line, make_model
 
-from skill_agent import make_skill_vec_env
-from skill_envs import TASKS, SkillEnv, SkillVectorEnv, arguments, arm, checks
+from skill_agent import (
+    RunCheckpoint,
+    SkillConfig,
+    SkillEmbedding,
+    SkillPolicy,
+    SkillSpaceVecEnv,
+    TransferredPolicy,
+    arguments,
+    make_skill_vec_env,
+    save_checkpoint,
+)
 
-TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
+NAN, INF = float("nan"), float("inf")
+FOUR_GOALS = "SkillEmbed/PointMassFourGoals-v0"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(make_skill_vec_env(FOUR_GOALS, 2, seed=0))
+
+
+@pytest.fixture
+def observation(model):
+    return np.zeros((2, 4), np.float32)
+
+
+# The learner --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("learning_rate", [-1e-3, NAN, INF, 1e38, "fast", None, True, lambda _: NAN, lambda _: None]),
+        ("buffer_size", [0, -1, 2.5, NAN, INF, 10**30, "100", None, True]),
+        ("learning_starts", [-1, 0.5, NAN, "0", None]),
+        ("batch_size", [0, -1, 8.0, NAN, 10**9, None]),
+        ("gamma", [1, 1.0, 1.5, -0.1, NAN, "0.9", None, True]),
+        ("train_freq", [0, -5, 2.0, NAN, (1,), (1, "minute"), (0, "step"), (1, ["step"]), "step", None, True]),
+        ("gradient_steps", [-2, 1.0, NAN, INF, None, "1"]),
+        ("policy_kwargs", [[8, 8], "net_arch", {3: 4}]),
+        ("stats_window_size", [0, 1.5, None]),
+        ("tensorboard_log", [3, b"runs"]),
+        ("verbose", [3, -1, "loud", None]),
+        ("seed", [-1, 2**32, 0.5, NAN, "0"]),
+        ("device", ["tpu", "meta", "cpu:x", None, 1.5]),
+        ("config", [{}, [], {"window": 3}, "config", SkillConfig]),
+        ("policy", ["CnnPolicy", 3, None, torch.nn.Linear, SkillEmbedding]),
+        ("env", [3, [], object(), None]),
+    ],
+)
+def test_wrong_arguments_of_the_learner_are_named(name, values):
+    given = {"policy": "MlpPolicy", "env": make_line(), "policy_kwargs": {"net_arch": [8]}}
+    assert isinstance(SkillEmbedding(**given), SkillEmbedding)
+    for value in values:
+        with pytest.raises(ValueError, match=rf"^{name}[=\[(]|^Policy CnnPolicy unknown"):
+            SkillEmbedding(**{**given, name: value})
+
+
+def test_right_arguments_of_the_learner_are_kept():
+    schedule = LinearSchedule(1e-3, 1e-4, 1.0)
+    model = make_model(
+        make_line(), learning_rate=schedule, buffer_size=1e3, learning_starts=np.float32(20), train_freq=[1, "episode"],
+        gradient_steps=-1, gamma=0, seed=np.int64(3), batch_size=np.int32(4),
+    )  # fmt: skip
+    assert model.learning_rate is schedule and model.gradient_steps == -1 and model.gamma == 0.0
+    assert (model.buffer_size, model.learning_starts, model.batch_size, model.seed) == (1000, 20, 4, 3)
+    assert all(type(count) is int for count in (model.buffer_size, model.learning_starts, model.batch_size, model.seed))
+    model.learn(3e1)
+    assert model.num_timesteps == 30 and model._n_updates == 10  # after each episode of 10, as many as steps
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
+    [("gamma", 1.5), ("batch_size", 0), ("learning_starts", NAN), ("gradient_steps", -2), ("learning_rate", INF),
+     ("train_freq", 0), ("config", {})],
+)  # fmt: skip
+def test_what_is_set_later_is_checked_where_learning_begins(tmp_path, name, value):
+    model = make_model(make_line())
+    model.save(tmp_path / "model")
+    loaded = SkillEmbedding.load(tmp_path / "model", env=make_line(), device="cpu")
+    assert loaded.learn(10).num_timesteps == 10
+    for changed in (model, loaded):
+        setattr(changed, name, value)
+        with pytest.raises(ValueError, match=f"^{name}="):
+            changed.learn(10)
+
+
+def test_updates_after_episodes_are_refused_with_several_environments_set_later():
+    model = make_model(make_line(), train_freq=(1, "episode"))
+    with pytest.raises(ValueError, match=r"train_freq=\(1, 'episode'\) is not valid with n_envs=2"):
+        make_model(make_line(2), train_freq=(1, "episode"))
+    model.env, model.n_envs = make_line(2), 2
+    with pytest.raises(ValueError, match=r"train_freq=\(1, 'episode'\) is not valid with n_envs=2"):
+        model.learn(10)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
     [
-        ("num_envs", 1.5), ("num_envs", True), ("num_threads", -1), ("num_threads", 2.0), ("max_episode_steps", 1.5),
-        ("max_episode_steps", float("nan")), ("max_episode_steps", "9"), ("reward_type", None), ("reward_type", 1),
-        ("render_mode", 1), ("autoreset_mode", None), ("autoreset_mode", 1), ("width", 480.0), ("height", "480"),
+        ("total_timesteps", [-1, 0.5, NAN, INF, "100", None, True, 10**30]),
+        ("callback", [3, "callback", [None], [3], object()]),
+        ("log_interval", [0, -1, 1.5, NAN, True]),
+        ("tb_log_name", [None, 3]),
+        ("reset_num_timesteps", [None, 1, "no"]),
+        ("progress_bar", [None, 0, "yes"]),
+    ],
+)
+def test_wrong_arguments_of_learn_are_named(model, name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=f"^{name}="):
+            model.learn(**{"total_timesteps": 10, name: value})
+    assert model.num_timesteps == 0
+
+
+def test_learning_for_no_steps_does_nothing():
+    model = make_model(make_line(2))
+    assert model.learn(0, log_interval=None).num_timesteps == 0
+
+
+# Networks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("net_arch", "named"),
+    [
+        ([0], r"net_arch\[0\]=0"), ([8, -1], r"net_arch\[1\]=-1"), ([8.0], r"net_arch\[0\]=8\.0"),
+        ([4_097], "4097.*from 1 to 4,096"), ([1] * 17, "at most 16 widths"), (8, "net_arch=8"),
+        ("8", "net_arch='8'"), ({"pi": 8}, r"net_arch\['pi'\]=8"), ({"qf": [True]}, r"net_arch\['qf'\]\[0\]=True"),
+        ({"inference": [10**12]}, r"net_arch\['inference'\]\[0\]"), ({3: [8]}, r"\[3\].*'pi', 'qf', 'inference'"),
     ],
 )  # fmt: skip
-def test_arguments_of_the_wrong_kind_are_named(name, value):
-    with pytest.raises(ValueError, match=f"{name}=.* is not valid; choose"):
-        SkillVectorEnv(["PointMassLeft"], **{"num_envs": 2, name: value})
-    if name not in ("num_envs",):
-        with pytest.raises(ValueError, match=f"{name}=.* is not valid; choose"):
-            make_skill_vec_env(TWO_GOALS, 2, **{name: value})
+def test_wrong_hidden_layers_are_named(net_arch, named):
+    with pytest.raises(ValueError, match=named):
+        make_model(make_line(), policy_kwargs={"net_arch": net_arch})
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("n_envs", 0), ("n_envs", 2.0), ("seed", -1), ("seed", "x"), ("seed", 0.5)]
-)
-def test_arguments_of_the_adapter_are_named(name, value):
-    with pytest.raises(ValueError, match=f"{name}="):
-        make_skill_vec_env(TWO_GOALS, **{name: value})
-
-
-def test_seeds_of_checks():
-    assert checks.seeds(None, 2) == [None, None] and checks.seeds(3, 2) == [3, 4]
-    assert checks.seeds((np.int64(1), None), 2) == [1, None] and checks.seeds(np.array([1, 2]), 2) == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "values"),
     [
-        ("num_envs", 10**30), ("num_envs", np.ones(2)), ("num_threads", 10**9), ("num_threads", None),
-        ("reward_type", ["paper"]), ("reward_type", np.array("paper")), ("render_mode", True),
-        ("autoreset_mode", "same_step"), ("max_episode_steps", np.inf),
+        ("action_space", [None, Line(n_tasks=2).observation_space]),
+        ("lr_schedule", [1e-3, None]),
+        ("config", [{}, "gaussian"]),
+        ("activation_fn", ["relu", torch.relu, torch.nn.ReLU(), int]),
+        ("optimizer_class", ["Adam", torch.nn.ReLU]),
+        ("optimizer_kwargs", [3, [1]]),
     ],
-)  # fmt: skip
-def test_other_wrong_arguments_are_named(name, value):
-    with pytest.raises(ValueError, match=f"{name}=.* is not valid; choose"):
-        SkillVectorEnv(["PointMassLeft"], **{name: value})
+)
+def test_wrong_arguments_of_the_policy_are_named(name, values):
+    line = Line()
+    given = {"lr_schedule": lambda _: 1e-3, "net_arch": (8,), "action_space": line.action_space}
+    assert SkillPolicy(line.observation_space, **given).net_arch["qf"] == [8]
+    for value in values:
+        with pytest.raises(ValueError, match=f"^{name}="):
+            SkillPolicy(line.observation_space, **{**given, name: value})
 
 
-@pytest.mark.parametrize("tasks", ["PointMassLeft", None, 3, (), [], {"PointMassLeft"}, [["PointMassLeft"]], [None]])
-def test_wrong_tasks_are_named(tasks):
-    for make in (SkillVectorEnv, SkillEnv):
-        with pytest.raises(ValueError, match=r"tasks?=.* is not valid; choose"):
-            make(tasks)
+# Acting -------------------------------------------------------------------------------------------
 
 
-def test_tasks_of_one_environment_have_one_layout():
-    with pytest.raises(ValueError, match=r"tasks=.*with 'PointMassLeft' choose from \['PointMassLeft'(?!.*'Push'\])"):
-        SkillVectorEnv(["PointMassLeft", "Push"], 2)
-    SkillVectorEnv(list(arm.TASKS), 1)
+@pytest.mark.parametrize("broken", [NAN, INF, -INF, 1e300])
+def test_observations_and_states_that_are_not_finite_are_named(model, observation, broken):
+    _, state = model.predict(observation)
+    observation = observation.astype(np.float64)
+    observation[1, 2] = broken
+    with pytest.raises(ValueError, match=r"observation is not finite in float32: .* at \[1, 2\]"):
+        model.predict(observation, state)
+    with pytest.raises(ValueError, match=r"state's z is not finite in float32: .* at \[0, 0\]"):
+        model.predict(np.zeros((2, 4)), state._replace(latent=np.full((2, 3), broken)))
 
 
-def test_numpy_integers_are_integers_and_states_hold_them():
-    env = SkillVectorEnv(["PointMassLeft"], np.int64(2), max_episode_steps=np.int32(5), num_threads=np.int8(1))
-    env.reset(seed=np.int64(3))
-    assert type(env.num_envs) is int and type(env.state()["settings"]["max_episode_steps"]) is int
-    assert env.np_random_seed == (3, 4)
-
-
-@pytest.mark.parametrize("options", ["task", [("task", 1)], 3, True, np.ones(2)])
-def test_options_that_are_no_dict_are_named(options):
-    for env in (gymnasium.make(TWO_GOALS), gymnasium.make_vec(TWO_GOALS, 2)):
-        with pytest.raises(ValueError, match=r"options=.* is not valid; choose None or a dict"):
-            env.unwrapped.reset(options=options)
-
-
-def test_unknown_options_of_any_kind_are_named():
-    for env in (gymnasium.make(TWO_GOALS), gymnasium.make_vec(TWO_GOALS, 2)):
-        with pytest.raises(KeyError, match=r"unknown reset options \[1, 'goal'\]"):
-            env.unwrapped.reset(options={1: 2, "goal": 3, "task": 0})
-    with pytest.raises(KeyError, match="reset_mask"):  # of batches alone
-        gymnasium.make(TWO_GOALS).reset(options={"reset_mask": np.array([True])})
+def test_a_broken_entry_of_a_dict_is_named():
+    model = make_model(make_line(2, n_tasks=2))
+    right = {"observation": np.zeros((2, 2), np.float32), "task": np.array([0.0, 1.0])}
+    assert model.predict(right)[0].shape == (2, 1)
+    for key, value, named in (
+        ("observation", np.full((2, 2), NAN), r"observation\['observation'\] is not finite"),
+        ("task", np.array([0.0, NAN]), r"observation\['task'\] is not finite"),
+        ("task", np.array([0.5, 1.0]), r"observation\['task'\]=.*choose integers"),
+        ("task", np.array(["0", "1"]), r"observation\['task'\]=.*not an array of numbers"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            model.predict({**right, key: value})
+    with pytest.raises(ValueError, match=r"keys \['3', 'observation'\]"):
+        model.predict({"observation": right["observation"], 3: 0})
 
 
 @pytest.mark.parametrize(
-    "action",
-    ["ab", None, [[1, 2], [1]], np.full((2, 2), None), np.zeros((2, 2), complex), [["0", "1"], ["1", "0"]], {}],
+    ("arguments", "named"),
+    [
+        ({"state": np.zeros((2, 3))[:, 0]}, "^state=array"),
+        ({"state": ()}, r"state=\(\)"),
+        ({"state": (np.zeros((2, 3)),)}, "state="),
+        ({"state": (np.zeros((2, 4)), np.zeros(2, int))}, r"state's z of shape \(2, 4\)"),
+        ({"state": (np.zeros((2, 3)), np.array([0, 0.5]))}, "state's age=.*choose integers"),
+        ({"state": "z"}, "state='z'"),
+        ({"episode_start": np.array([0.0, NAN])}, "episode_start is not finite"),
+        ({"episode_start": np.array(["no", "yes"])}, "episode_start="),
+        ({"episode_start": [0, 2]}, "episode_start=.*True or False"),
+        ({"deterministic": "yes"}, "deterministic='yes'"),
+        ({"deterministic": None}, "deterministic=None"),
+        ({"observation": [[1.0], [1.0, 2.0]]}, "observation="),
+        ({"observation": None}, "observation=None"),
+    ],
 )
-def test_actions_that_are_no_numbers_are_named(action):
-    env = gymnasium.make_vec(TWO_GOALS, 2)
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"(?s)action=.* is not valid; choose real numbers, .*\(2, 2\)"):
-        env.step(action)
+def test_what_predict_can_not_use_is_named(model, observation, arguments, named):
+    with pytest.raises(ValueError, match=named):
+        model.predict(**{"observation": observation, **arguments})
 
 
-# What no test names -------------------------------------------------------------------------------
+@pytest.fixture
+def transferred(model):
+    env = SkillSpaceVecEnv(make_skill_vec_env(FOUR_GOALS, 2, seed=0), model.policy, hold=2)
+    return TransferredPolicy(model.policy, make_model(env, embedding="task_id").policy, hold=2)
 
-SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(), st.text(max_size=5))
-ANYTHING = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=2)
+
+@pytest.mark.parametrize("hold", [0, -1, 1.5, 2.0, NAN, INF, "2", None, True, 10**30])
+def test_a_wrong_hold_is_named(model, hold):
+    env = make_skill_vec_env(FOUR_GOALS, 2, seed=0)
+    with pytest.raises(ValueError, match=r"^hold="):
+        SkillSpaceVecEnv(env, model.policy, hold)
+    with pytest.raises(ValueError, match=r"^hold="):
+        TransferredPolicy(model.policy, model.policy, hold)
+
+
+def test_other_arguments_of_the_skill_space_are_named(model):
+    env = make_skill_vec_env(FOUR_GOALS, 2, seed=0)
+    for name, value in (("seed", -1), ("seed", 0.5), ("skills", model), ("skills", None), ("venv", env.venv.env)):
+        with pytest.raises(ValueError, match=f"^{name}="):
+            SkillSpaceVecEnv(**{"venv": env, "skills": model.policy, name: value})
+
+
+@pytest.mark.parametrize(
+    ("z", "named"),
+    [
+        (np.zeros((2, 4)), r"z of shape \(2, 4\) is not valid; the shape is \(2, 3\)"),
+        (np.zeros(3), r"z of shape \(3,\) is not valid; the shape is \(2, 3\)"),
+        (np.array([[0, 0, 0], [0, NAN, 0]]), r"z is not finite in float32: .*nan.* at \[1, 1\]"),
+        (np.full((2, 3), "z"), "(?s)z=.*not an array of numbers"),
+    ],
 )
-unhurried = settings(deadline=None)  # on a loaded machine
-ENV = SkillVectorEnv(["PointMassLeft", "PointMassRight"], 2)
+def test_a_wrong_z_is_named_with_what_is_valid(model, z, named):
+    env = SkillSpaceVecEnv(make_skill_vec_env(FOUR_GOALS, 2, seed=0), model.policy)
+    env.reset()
+    with pytest.raises(ValueError, match=named):
+        env.step(z)
+    assert np.isfinite(env.step(np.zeros((2, 3)))[0]).all()
 
 
-def right(name, value):
-    """Whether a value of an argument is right."""
-    integer = isinstance(value, int) and not isinstance(value, bool)
-    return {
-        "reward_type": value in ("paper", "sparse", "shaped"),
-        "max_episode_steps": value is None or (integer and value > 0),
-        "render_mode": value is None or value in ("rgb_array", "depth_array", "human"),
-    }[name]
+def test_a_transferred_policy_names_what_is_broken(transferred, observation):
+    action, state = transferred.predict(observation)
+    assert transferred.skills.action_space.contains(action[0])
+    broken = np.full((2, 4), NAN)
+    for given, named in (
+        ({"observation": broken, "state": state}, "observation is not finite"),
+        ({"observation": np.zeros((2, 5)), "state": state}, r"observation of shape \(2, 5\)"),
+        ({"state": (np.full((2, 3), NAN), state.age)}, "state's z is not finite"),
+        ({"state": (np.zeros((3, 3)), state.age)}, r"state's z of shape \(3, 3\)"),
+        ({"episode_start": [True]}, r"episode_start of shape \(1,\)"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            transferred.predict(**{"observation": observation, **given})
 
 
-@unhurried
-@given(st.sampled_from(["reward_type", "max_episode_steps", "render_mode"]), ANYTHING)
-def test_any_value_is_set_or_named(name, value):
-    env = SkillVectorEnv.__new__(SkillVectorEnv)
-    env._arguments = {}
-    if right(name, value):
-        setattr(env, name, value)
-        assert getattr(env, name) == value
-    else:
-        with pytest.raises(ValueError, match=f"{name}="):
-            setattr(env, name, value)
+# Checkpoints --------------------------------------------------------------------------------------
 
 
-@unhurried
-@given(ANYTHING)
-def test_any_seed_is_taken_or_named_and_is_then_a_list_for_all(seed):
-    try:
-        seeds = checks.seeds(seed, 2)
-    except ValueError as error:
-        assert "seed" in str(error)
-    else:
-        assert len(seeds) == 2 and all(s is None or (type(s) is int and s >= 0) for s in seeds)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("folder", [3, None, b"folder", "a\0b"]),
+        ("every_steps", [0, -1, 2.5, NAN, INF, "100", True]),
+        ("every_seconds", [-1, NAN, INF, "60", True]),
+        ("keep", [0, -1, 2.5, NAN, "3", True]),
+        ("extra", [{}, "extra", 3]),
+    ],
+)
+def test_wrong_arguments_of_checkpoints_are_named(model, tmp_path, name, values):
+    given = {} if name == "every_seconds" else {"every_steps": 100}
+    for value in values:
+        with pytest.raises(ValueError, match=f"^{name}="):
+            RunCheckpoint(**{"folder": tmp_path, **given, name: value})
+        if name in ("folder", "keep"):
+            with pytest.raises(ValueError, match=f"^{name}="):
+                save_checkpoint(model, **{"folder": tmp_path, name: value})
+    assert list(tmp_path.iterdir()) == []
 
 
-@unhurried
-@given(ANYTHING)
-def test_any_options_are_taken_or_named(options):
-    try:
-        ENV.reset(seed=0, options=options)
-    except KeyError as error:
-        assert "unknown reset options" in str(error)
-    except TypeError as error:
-        assert "reset_mask" in str(error)
-    except ValueError as error:
-        assert "options" in str(error)
-    else:
-        assert options is None or set(options) <= {"task"}
-
-
-@unhurried
-@given(ANYTHING)
-def test_any_task_is_taken_or_named(task):
-    try:
-        indices = checks.task_indices(task, 2, 3)
-    except ValueError as error:
-        assert "options['task']=" in str(error)
-    else:
-        assert indices.shape == (3,) and set(indices.tolist()) <= {0, 1}
-
-
-@unhurried
-@given(ANYTHING)
-def test_any_action_is_taken_or_named(action):
-    try:
-        array = checks.finite_actions(action, (2,))
-    except ValueError as error:
-        assert "action" in str(error)
-    else:
-        assert array.shape == (2,) and array.dtype == np.float64 and np.isfinite(array).all()
-
-
-@unhurried
-@given(st.lists(st.one_of(st.sampled_from(list(TASKS)), SCALARS), max_size=3) | ANYTHING)
-def test_any_tasks_are_taken_or_named(tasks):
-    try:
-        names = arguments.tasks(tasks)
-    except ValueError as error:
-        assert "task" in str(error)
-    else:
-        assert names == tuple(tasks) and len({TASKS[name].observation for name in names}) == 1
+def test_limits_are_stated():
+    assert "at most 16 widths of at most 4,096" in SkillPolicy.__init__.__doc__
+    assert (arguments.DEEPEST, arguments.WIDEST) == (16, 4096)
+    assert "10^12" in SkillEmbedding.learn.__doc__ and arguments.MOST_STEPS == 10**12

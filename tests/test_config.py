@@ -1,13 +1,16 @@
 import copy
+import dataclasses
 import pickle
 import sys
 from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
+from toy import ROOT
 
-from skill_agent import SkillConfig, cli, config, formats
-from skill_agent.experiments import folder
+from skill_agent import SkillConfig, SkillEmbedding, cli, config, formats, load_skills
+from skill_agent.experiments import folder, tables
+from skill_agent.skills import shipped
 
 NAN, INF = float("nan"), float("inf")
 NUMBERS = [s.name for s in fields(SkillConfig) if isinstance(s.default, float)]
@@ -18,13 +21,17 @@ BOUNDS = [s.name for s in fields(SkillConfig) if isinstance(s.default, tuple)]
 
 def test_every_setting_has_words_a_check_and_a_group():
     listed = [setting for settings in config.groups().values() for setting in settings]
-    assert listed == list(fields(SkillConfig)) and set(config.GROUPS.values()) == config.groups().keys()
+    assert listed == list(fields(SkillConfig))
+    assert list(config.groups()) == [
+        "embedding", "coefficients", "versatility", "inference", "policy", "critic", "computation",
+    ]  # fmt: skip
     assert set(NUMBERS + INTEGERS + BOOLEANS + BOUNDS + ["embedding", "z_period", "inference_channels"]) == {
         setting.name for setting in listed
     }
     for setting in listed:
-        assert len(setting.metadata["words"]) > 10 and setting.metadata["words"] in SkillConfig.__doc__
-        assert setting.metadata["check"](setting.name, setting.default) == setting.default
+        assert len(setting.metadata["words"]) > 10
+        assert f"{setting.name}: {config.words(setting)}. By default {setting.default!r}." in SkillConfig.__doc__
+        assert setting.metadata["valid"].check(setting.name, setting.default) == setting.default
 
 
 @pytest.mark.parametrize("name", [s.name for s in fields(SkillConfig)])
@@ -98,29 +105,49 @@ def trained(monkeypatch, *arguments):
 def test_the_command_line_has_every_setting_by_its_name(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         trained(monkeypatch, "--help")
-    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    text = "".join(capsys.readouterr().out.replace("│", "").split())  # lines break anywhere
     for setting in fields(SkillConfig):
-        assert f"--{setting.name.replace('_', '-')} " in text
-        assert setting.metadata["words"] in text
-    assert "{None,gaussian,bernoulli,task_id}" in text
+        assert f"--{setting.name.replace('_', '-')}" in text
+        assert "".join(config.words(setting).split()) in text
+    assert "--embedding{gaussian,bernoulli,task_id}" in text
 
 
-def test_the_command_line_changes_what_it_names_and_nothing_else(monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--compile"], {"compile": True}),
+        (["--no-compile"], {"compile": False}),
+        (["--no-normalize-observations"], {"normalize_observations": False}),
+        (["--policy-log-std", "-1", "0"], {"policy_log_std": (-1.0, 0.0)}),
+        (["--inference-channels", "None"], {"inference_channels": None}),
+        (["--inference-channels", "14", "3"], {"inference_channels": (14, 3)}),
+        (["--z-period", "None", "--window", "7"], {"z_period": None, "window": 7}),
+        (["--z-period", "20"], {"z_period": 20}),
+        (["--inference-coef", "0.7", "--embedding", "bernoulli"], {"inference_coef": 0.7, "embedding": "bernoulli"}),
+    ],
+)
+def test_the_command_line_changes_what_it_names_and_nothing_else(monkeypatch, given, expected):
     usual = trained(monkeypatch)
-    changed = trained(
-        monkeypatch,
-        "--compile",
-        "False",
-        "--policy-log-std",
-        "-1",
-        "0",
-        "--inference-channels",
-        "none",
-        "--window",
-        "7",
-    )
-    new = {"compile": False, "policy_log_std": (-1.0, 0.0), "inference_channels": None, "window": 7}
-    assert changed == usual | new and usual["compile"] and usual["inference_channels"]
+    assert usual["compile"] and usual["inference_channels"] and usual == tables.ARM | tables.VERSATILE
+    assert trained(monkeypatch, *given) == usual | expected
+
+
+def test_settings_beside_resume_are_named(monkeypatch, tmp_path):
+    with pytest.raises(SystemExit, match=r"leave out \['seed', 'window', 'compile'\]"):
+        resumed = ["skill-embed", "train", "--resume", str(tmp_path), "--window", "7", "--no-compile", "--seed", "3"]
+        monkeypatch.setattr(sys, "argv", resumed)
+        cli.main()
+
+
+def test_what_0_1_0_kept_is_read():
+    data = ROOT / "tests/data/0.1.0"
+    model = SkillEmbedding.load(data / "model.zip", device="cpu")
+    assert type(model.config).__module__ == "skill_agent.config"
+    assert dataclasses.replace(model.config) == model.config  # all of its values are valid today
+    for name in ("skills", "bernoulli", "with-critics"):
+        assert isinstance(load_skills(data / f"{name}.safetensors").config, SkillConfig)
+    for name in shipped("skills"):
+        assert isinstance(load_skills(name).config, SkillConfig)
 
 
 def test_older_settings_are_read_by_todays_names(monkeypatch):
@@ -131,6 +158,14 @@ def test_older_settings_are_read_by_todays_names(monkeypatch):
     monkeypatch.setitem(formats.BEFORE, "window", 4)
     assert formats.config_of(kept) == SkillConfig(inference_coef=0.5, policy_log_std=(-2, 0), window=4)
     assert formats.config_of({**kept, "window": 3}).window == 3
+    with pytest.raises(ValueError, match=r"inference_coef is there by two names"):
+        formats.config_of({**kept, "inference_coef": 0.1})
+
+
+@pytest.mark.parametrize("kept", [None, [], "config", 3, {3: 1}])
+def test_settings_of_a_file_are_names_and_values(kept):
+    with pytest.raises(ValueError, match=r"settings.*"):
+        formats.settings_of(kept)
 
 
 @pytest.mark.parametrize("found", [0, 2, -1, "1", 1.0, True, None, [1]])

@@ -249,7 +249,7 @@ def test_unknown_keyword_is_named(make):
         ("reward_type", "dense", "paper.*sparse.*shaped"),
         ("render_mode", "ascii", "rgb_array.*depth_array.*human"),
         ("autoreset_mode", "Never", "NEXT_STEP.*SAME_STEP.*DISABLED"),
-        ("num_envs", 0, "from 1 to 1,000,000"),
+        ("num_envs", 0, "from 1 to 1,048,576"),
         ("max_episode_steps", 0, "at least 1"),
         ("width", 0, "from 1 to 4,096"),
         ("height", -5, "from 1 to 4,096"),

@@ -115,7 +115,7 @@ def train(
         The agent and the raw record, which is JSON-serialisable.
     """
     agent, evaluation = agent or build(run, seed), evaluation or Evaluation.of(run)
-    remaining = run.total_timesteps - agent.num_timesteps
+    remaining = max(0, run.total_timesteps - agent.num_timesteps)
     callbacks: list[BaseCallback] = [progress.Steps(), evaluation]
     if checkpoints is not None:
         # The last checkpoint is without the last evaluation, so that a resumed training makes it once.
