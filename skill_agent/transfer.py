@@ -71,9 +71,9 @@ class SkillSpaceVecEnv(CopiedWrapper):
         super().__init__(venv, action_space=skill_space(skills))
         self.skills = skills
         # SB3's video recorder takes a frame after each step of this environment, which is ``hold`` control steps.
-        self._metadata: dict[str, Any] = dict(venv.unwrapped.metadata)
+        self._metadata: dict[str, Any] = dict(venv.get_attr("metadata")[0])
         if "render_fps" in self._metadata:
-            self._metadata["render_fps"] = max(1, round(self._metadata["render_fps"] / hold))
+            self._metadata["render_fps"] = self._metadata["render_fps"] / hold
         self._generator = torch.Generator(skills.device).manual_seed(seed)
 
     @property
@@ -83,7 +83,10 @@ class SkillSpaceVecEnv(CopiedWrapper):
 
     @metadata.setter
     def metadata(self, value: dict[str, Any]) -> None:
-        """Nothing: SB3's video recorder sets the innermost environment's, whose rate is another."""
+        """Nothing: SB3's video recorder sets the innermost environment's, whose rate is another.
+
+        It sets them on what it is given, so that it has to be put directly over this.
+        """
 
     def reset(self) -> Any:
         """Reset every environment."""

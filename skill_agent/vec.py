@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import gymnasium
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
 from skill_envs import ENVIRONMENTS, SkillVectorEnv, checks
-from skill_envs.env import MOST_ENVS
+from skill_envs import infos as suite_infos
+from skill_envs.arguments import MOST_ENVS, SETTABLE
 
 
 class SkillVecEnv(VecEnv):
@@ -25,11 +27,31 @@ class SkillVecEnv(VecEnv):
         Raises:
             ValueError: another autoreset mode.
         """
+        if not isinstance(env, SkillVectorEnv):
+            raise ValueError(f"env={env!r} is not valid; choose a SkillVectorEnv")
         if env.metadata["autoreset_mode"] is not AutoresetMode.SAME_STEP:
             raise ValueError(f"autoreset_mode={env.metadata['autoreset_mode']} is not valid; choose SAME_STEP")
         self.env = env
+        self._new_names: set[str] = set()  # of attributes that `set_attr` has hung on the environment
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.metadata = dict(env.metadata)  # with frames per second, which SB3's video recorder reads
+
+    @property
+    def render_mode(self) -> str | None:
+        """The environment's, which may be set."""
+        return self.env.render_mode
+
+    @render_mode.setter
+    def render_mode(self, value: str | None) -> None:
+        self.env.render_mode = value
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Give environment ``i`` the seed ``seed + i`` at the next reset; None draws one.
+
+        Raises:
+            ValueError: a seed that is no integer of at least 0.
+        """
+        return super().seed(None if seed is None else checks.integer("seed", seed, least=0))
 
     def reset(self) -> Any:
         """Reset every environment with the seeds and options set before.
@@ -38,16 +60,22 @@ class SkillVecEnv(VecEnv):
             KeyError: an unknown option.
             ValueError: an option given for some environments only.
         """
-        names = {name for options in self._options for name in options}
-        if any(set(options) != names for options in self._options):
-            raise ValueError(f"options={self._options} are not valid; set each for every environment or for none")
-        options = {name: np.array([options[name] for options in self._options]) for name in names}
         seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
-        observation, info = self.env.reset(seed=seeds, options=options)
+        observation, info = self.env.reset(seed=seeds, options=self._batched_options())
         self.reset_infos = [{"is_success": bool(s)} for s in info["is_success"]]
         self._reset_seeds()
         self._reset_options()
         return observation
+
+    def _batched_options(self) -> dict[str, Any]:
+        """The options set for each environment as those of the batch."""
+        if len(self._options) != self.num_envs:
+            raise ValueError(f"options={self._options} are not valid; give {self.num_envs} dicts, or one for all")
+        names = list(checks.reset_options(self._options[0], ["task"]))
+        for options in self._options:
+            if set(checks.reset_options(options, ["task"])) != set(names):
+                raise ValueError(f"options={self._options} are not valid; set each for every environment or for none")
+        return {name: [options[name] for options in self._options] for name in names}
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions for `step_wait`."""
@@ -58,13 +86,11 @@ class SkillVecEnv(VecEnv):
         observation, reward, terminated, truncated, info = self.env.step(self._actions)
         done = terminated | truncated
         infos: list[dict[str, Any]] = [{"is_success": s} for s in info["is_success"].tolist()]
-        for i in np.flatnonzero(done):
-            final = {k: v[i].item() for k, v in info["final_info"].items() if not k.startswith("_")}
-            infos[i] = {
-                **final,
-                "terminal_observation": info["final_obs"][i],
-                "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
-            }
+        for i in np.flatnonzero(done).tolist():
+            # The rest of these infos belongs to the next episode.
+            infos[i] = suite_infos.single(info["final_info"], i)
+            infos[i]["terminal_observation"] = info["final_obs"][i]
+            infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
         return observation, reward.astype(np.float32), done, infos
 
     def state(self) -> dict[str, Any]:
@@ -81,46 +107,99 @@ class SkillVecEnv(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The batched environment's attribute, once per index."""
-        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+        """The attribute of every environment asked for.
+
+        Spaces, tasks, generators and seeds are the single environment's; the rest is the batch's, and common to all.
+
+        Raises:
+            ValueError: an index that no environment has.
+        """
+        chosen = self._chosen(indices)
+        if attr_name in ("action_space", "observation_space"):
+            return [getattr(self.env, f"single_{attr_name}") for _ in chosen]
+        value = getattr(self.env, attr_name)
+        if attr_name in ("task", "np_random", "np_random_seed"):
+            return [value[i] for i in chosen]
+        return [value for _ in chosen]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Set an attribute of the batched environment, for all of its copies at once.
 
+        What the environments read can be set where `SETTABLE` has it. Anything else may be hung on them by a new name.
+
         Raises:
+            AttributeError: the attribute can't be set.
             ValueError: the value is not valid, or ``indices`` are not those of all copies.
         """
         self._require_all(f"set_attr({attr_name!r})", indices)
+        if hasattr(self.env, attr_name) and attr_name not in {*SETTABLE, *self._new_names}:
+            raise AttributeError(f"{attr_name} can't be set; choose from {list(SETTABLE)}, or a new name")
         setattr(self.env, attr_name, value)
+        if attr_name not in SETTABLE:
+            self._new_names.add(attr_name)
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the batched environment once; the result is repeated for every copy.
+        """Call a method, and give every environment's result.
+
+        ``reset`` and ``render`` act on the environments asked for. Every other method is the batch's: it is called
+        once, and its result is repeated.
 
         Raises:
-            ValueError: ``indices`` are not those of all copies.
+            ValueError: ``indices`` that no environment has, or that are not all, of a method of the batch.
         """
+        if method_name == "reset":
+            return self._reset_some(self._chosen(indices), *args, **kwargs)
+        if method_name == "render" and not args and not kwargs:
+            frames = self.get_images()
+            return [frames[i] for i in self._chosen(indices)]
         self._require_all(f"env_method({method_name!r})", indices)
         result = getattr(self.env, method_name)(*args, **kwargs)
         return [result for _ in range(self.num_envs)]
 
+    def _reset_some(self, chosen: list[int], *, seed: int | None = None, options: Any = None) -> list[Any]:
+        """Reset some environments, each as a single one: all with the same seed and options."""
+        mask = np.zeros(self.num_envs, np.bool_)
+        mask[chosen] = True
+        batched = {**checks.reset_options(options, ["task"]), "reset_mask": mask}
+        seeds = None if seed is None else [seed] * self.num_envs
+        observation, info = self.env.reset(seed=seeds, options=batched)
+        return [(suite_infos.row(observation, i), suite_infos.single(info, i)) for i in chosen]
+
+    def _chosen(self, indices: Any) -> list[int]:
+        """The environments that ``indices`` mean: None for all, an integer, or several.
+
+        Raises:
+            ValueError: an index that no environment has.
+        """
+        if indices is None:
+            return list(range(self.num_envs))
+        several = [indices] if isinstance(indices, Integral) else indices
+        if isinstance(several, str) or not isinstance(several, Iterable):
+            raise ValueError(f"indices={indices!r} is not valid; choose None, an integer or several")
+        chosen = [checks.integer("index", i, -self.num_envs, self.num_envs - 1) for i in several]
+        return [i % self.num_envs for i in chosen]
+
     def _require_all(self, what: str, indices: Any) -> None:
         """The copies are one batch: what one of them can't have alone is refused, and not given to all."""
-        if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
+        if sorted(self._chosen(indices)) != list(range(self.num_envs)):
             raise ValueError(
                 f"{what} with indices={indices!r} is not valid: the {self.num_envs} environments are one batch, and "
-                "have everything in common; leave out indices, or make an environment for each"
+                "have this in common; leave out indices, or make an environment for each"
             )
 
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None
     ) -> list[bool]:
         """False: the copies have no wrappers of their own."""
-        return [False for _ in self._get_indices(indices)]
+        return [False for _ in self._chosen(indices)]
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """One frame per environment."""
         frames = self.env.render()
-        return [None] * self.num_envs if frames is None else frames
+        # A window shows the first environment, and gives no frames.
+        if frames is None or self.render_mode == "human":
+            return [None] * self.num_envs
+        return frames
 
 
 class CopiedWrapper(VecEnvWrapper):
@@ -158,8 +237,6 @@ def make_skill_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **
     """
     checks.one_of("env_id", env_id, list(ENVIRONMENTS))
     checks.integer("n_envs", n_envs, least=1, most=MOST_ENVS)
-    if seed is not None:
-        checks.integer("seed", seed, least=0)
     env = SkillVecEnv(gymnasium.make_vec(env_id, num_envs=n_envs, **kwargs).unwrapped)  # type: ignore[arg-type]
     env.seed(seed)
     return SkillVecMonitor(env)

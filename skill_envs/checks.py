@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skill_envs.arrays import Bool, Float, Int
 
@@ -122,11 +123,28 @@ def reset_mask(mask: Any, num_envs: int) -> Bool:
     return mask
 
 
+def reset_options(options: Any, valid: Sequence[str]) -> dict[str, Any]:
+    """``options`` of a reset as a dict, empty for None.
+
+    Raises:
+        KeyError: an unknown option.
+        ValueError: it is no dict.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, dict):
+        raise ValueError(f"options={options!r} is not valid; choose None or a dict with entries of {list(valid)}")
+    unknown = [name for name in options if name not in valid]
+    if unknown:
+        raise KeyError(f"unknown reset options {unknown}; valid ones are {list(valid)}")
+    return options
+
+
 def task_indices(task: Any, num_tasks: int, num_envs: int) -> Int:
     """(num_envs,) task indices from one index or num_envs of them; else a ValueError."""
-    index = np.asarray(task)
-    in_range = index.dtype.kind in "iu" and ((index >= 0) & (index < num_tasks)).all()
-    if index.shape not in ((), (num_envs,)) or not in_range:
+    index = _array(task)
+    right_kind = index.dtype.kind in "iu" and index.shape in ((), (num_envs,))
+    if not right_kind or (index < 0).any() or (index >= num_tasks).any():
         raise ValueError(
             f"options['task']={task!r} is not valid; choose an integer from 0 to {num_tasks - 1}, or {num_envs} of them"
         )
@@ -134,10 +152,22 @@ def task_indices(task: Any, num_tasks: int, num_envs: int) -> Int:
 
 
 def finite_actions(actions: Any, shape: tuple[int, ...]) -> Float:
-    """``actions`` as an array of ``shape`` (num_envs, action size) of finite numbers; else a ValueError."""
-    array = np.asarray(actions, np.float64)
+    """``actions`` as an array of ``shape``, such as (num_envs, action size), of finite numbers; else a ValueError."""
+    array = _array(actions)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"action={actions!r:.200} is not valid; choose real numbers, in an array of shape {shape}")
     if array.shape != shape:
         raise ValueError(f"action of shape {array.shape} is not valid; the shape is {shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"action {array[~np.isfinite(array).all(axis=1)][0]} is not finite")
-    return array
+    finite = np.isfinite(array)
+    if not finite.all():
+        first = np.argwhere(~finite)[0, :-1]
+        raise ValueError(f"action {array[tuple(first)]} is not finite")
+    return array.astype(np.float64)
+
+
+def _array(value: Any) -> NDArray[Any]:
+    """``value`` as NumPy sees it; what is no array at all, such as a ragged list, becomes an array of objects."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # a tensor on a GPU, or one with a gradient
+        return np.array(None, dtype=object)

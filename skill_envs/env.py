@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from skill_envs import checks, rewards, saved
+from skill_envs import arguments, checks, infos, saved
+from skill_envs.arguments import AUTORESET_MODES, REWARD_TYPES, SETTABLE, settable
 from skill_envs.arrays import Bool, Float, Int
+from skill_envs.episodes import Episodes
+from skill_envs.infos import Observation
 from skill_envs.physics import Physics
 from skill_envs.render import MAX_SIDE, RENDER_MODES, Renderer
-from skill_envs.task import Channel, Task
-from skill_envs.tasks import TASKS
+from skill_envs.spaces import box, observation_space
+from skill_envs.task import Task
 
-REWARD_TYPES = ("paper", "sparse", "shaped")
-AUTORESET_MODES = tuple(AutoresetMode)
-
-# What changes in an environment outside its physics and generators.
-_ARRAYS = ("task", "_fixed_task", "_elapsed", "_start_qpos", "_start_qvel")
-# What a copy builds anew, or takes from the arguments and the state. It keeps everything else, whoever has set it.
-_MADE_ANEW = frozenset(
-    {
-        *_ARRAYS,
-        *("_arguments", "physics", "tasks", "num_envs", "_renderer", "_generators"),
-        *("_low", "_high", "_goals", "_centres", "_radius", "_heights", "_margin", "_light_shaping"),
-    }
-)
-
-MOST_ENVS, _MOST_THREADS = 2**20, 1024  # what fits no machine is refused before it fills its memory
-
-Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
-
-
-def _box(channels: tuple[Channel, ...]) -> spaces.Box:
-    return spaces.Box(np.array([c.low for c in channels], np.float32), np.array([c.high for c in channels], np.float32))
+__all__ = ["AUTORESET_MODES", "REWARD_TYPES", "SETTABLE", "SkillVectorEnv"]
 
 
 class SkillVectorEnv(VectorEnv[Any, Any, Any]):
@@ -65,6 +45,13 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         "render_fps": 10,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
+
+    # Arguments that may be set afterwards.
+    reward_type: str = settable("reward_type", arguments.reward_type, "One of `REWARD_TYPES`.")
+    max_episode_steps: int | None = settable(
+        "max_episode_steps", arguments.max_episode_steps, "Control steps until truncation, or None."
+    )
+    render_mode: str | None = settable("render_mode", arguments.render_mode, "One of `RENDER_MODES`, or None.")
 
     def __init__(
         self,
@@ -102,87 +89,32 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         """
         valid = ("reward_type", "max_episode_steps", "autoreset_mode", "render_mode", "width", "height", "num_threads")
         checks.no_unknown(unknown, valid)
-        _check_tasks(tasks)
-        checks.one_of("autoreset_mode", autoreset_mode, [*AUTORESET_MODES, *(mode.value for mode in AUTORESET_MODES)])
-
         # The one place where the arguments stand: what is read and set by name is read and set here.
         self._arguments: dict[str, Any] = {
-            "tasks": tuple(tasks),
-            "num_envs": checks.integer("num_envs", num_envs, least=1, most=MOST_ENVS),
-            "autoreset_mode": AutoresetMode(autoreset_mode),
+            "tasks": arguments.tasks(tasks),
+            "num_envs": checks.integer("num_envs", num_envs, least=1, most=arguments.MOST_ENVS),
+            "reward_type": arguments.reward_type(reward_type),
+            "max_episode_steps": arguments.max_episode_steps(max_episode_steps),
+            "autoreset_mode": arguments.autoreset_mode(autoreset_mode),
+            "render_mode": arguments.render_mode(render_mode),
             "width": checks.integer("width", width, least=1, most=MAX_SIDE),
             "height": checks.integer("height", height, least=1, most=MAX_SIDE),
-            "num_threads": checks.integer("num_threads", num_threads, least=0, most=_MOST_THREADS),
+            "num_threads": checks.integer("num_threads", num_threads, least=0, most=arguments.MOST_THREADS),
         }
-        self.reward_type = reward_type
-        self.max_episode_steps = max_episode_steps
-        self.render_mode = render_mode
-        self.tasks = tuple(TASKS[task] for task in tasks)
+        # What decides on rewards and ends, as it was given; states are of environments that were made alike.
+        self._constructed = {name: self._arguments[name] for name in ("reward_type", "max_episode_steps")}
         self.num_envs = self._arguments["num_envs"]
-        self.physics = Physics([t.compile() for t in self.tasks], num_envs, self.tasks[0].substeps, num_threads)
-        period = self.tasks[0].substeps * self.physics.models[0].opt.timestep
+        self._episodes = Episodes(self._arguments["tasks"], self.num_envs, self._arguments["num_threads"])
+        period = self.physics.substeps * self.physics.models[0].opt.timestep
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode, "render_fps": round(1 / period)}
-
-        box = _box(self.tasks[0].observation)
-        self.single_observation_space: spaces.Space[Any] = box
-        if len(self.tasks) > 1:
-            task_space = spaces.Discrete(len(self.tasks))
-            self.single_observation_space = spaces.Dict(observation=box, task=task_space)
-        self.single_action_space = _box(self.tasks[0].action)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._low, self._high = box.low, box.high
-        self._goals = np.array([task.goals[0] for task in self.tasks])  # (T, d), as observed
-        self._centres = _centres(self.tasks)
-        self._radius = np.array([task.goal_radius for task in self.tasks])
-        heights = [task.goal_heights for task in self.tasks]
-        self._heights: Float | None = None if None in heights else np.array(heights)
-        self._margin = np.array([task.shaping_margin for task in self.tasks])
-        self._light_shaping = np.array([task.light_shaping for task in self.tasks])
-
-        self.task: Int = np.zeros(num_envs, np.int64)
-        self._fixed_task: Int | None = None
-        self._elapsed: Int = np.zeros(num_envs, np.int64)
-        self._start_qpos, self._start_qvel = self.physics.qpos.copy(), self.physics.qvel.copy()
-        self._ended: Bool = np.zeros(num_envs, np.bool_)  # which NEXT_STEP autoreset is to reset
-        self._generators: list[np.random.Generator] = []
-        self._seeds: tuple[int, ...] = ()
+        self.single_observation_space = observation_space(self.tasks)
+        self.single_action_space = box(self.tasks[0].action)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._bounds = box(self.tasks[0].observation)
         self._renderer: Renderer | None = None
 
-    # Arguments that may be set afterwards -----------------------------------------------------------
-
-    @property
-    def reward_type(self) -> str:
-        """One of `REWARD_TYPES`."""
-        return str(self._arguments["reward_type"])
-
-    @reward_type.setter
-    def reward_type(self, value: str) -> None:
-        checks.one_of("reward_type", value, REWARD_TYPES)
-        self._arguments["reward_type"] = value
-
-    @property
-    def max_episode_steps(self) -> int | None:
-        """Control steps until truncation, or None."""
-        steps: int | None = self._arguments["max_episode_steps"]
-        return steps
-
-    @max_episode_steps.setter
-    def max_episode_steps(self, value: int | None) -> None:
-        steps = None if value is None else checks.integer("max_episode_steps", value, least=1)
-        self._arguments["max_episode_steps"] = steps
-
-    @property
-    def render_mode(self) -> str | None:
-        """One of `RENDER_MODES`, or None."""
-        mode: str | None = self._arguments["render_mode"]
-        return mode
-
-    @render_mode.setter
-    def render_mode(self, value: str | None) -> None:
-        if value is not None:
-            checks.one_of("render_mode", value, RENDER_MODES)
-        self._arguments["render_mode"] = value
+    # What can be read ---------------------------------------------------------------------------------
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
@@ -190,15 +122,32 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         mode: AutoresetMode = self._arguments["autoreset_mode"]
         return mode
 
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that episodes draw from."""
+        return self._episodes.tasks
+
+    @property
+    def task(self) -> Int:
+        """(num_envs,) the present tasks, indices into ``tasks``."""
+        return self._episodes.task
+
+    @property
+    def physics(self) -> Physics:
+        """The simulations."""
+        return self._episodes.physics
+
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """The generator of every environment; empty before the first reset."""
-        return tuple(self._generators)
+        """The generator of every environment; before the first reset, they are seeded at random."""
+        self._seed(None, np.arange(self.num_envs))
+        return tuple(self._episodes.generators)
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
         """The seed of every environment; -1 where it is not known."""
-        return self._seeds
+        self._seed(None, np.arange(self.num_envs))
+        return tuple(self._episodes.seeds)
 
     # The contract of Gymnasium ----------------------------------------------------------------------
 
@@ -211,34 +160,35 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             seed: environment ``i`` is seeded with ``seed + i``, or with ``seed[i]``; None goes on
                 with the present generators.
             options: "task", an index or (num_envs,) indices, fixes the task; "reset_mask",
-                (num_envs,) bool, resets only some environments.
+                (num_envs,) bool, resets only some environments. Seeds and tasks reach only these.
 
         Returns:
-            Observations and infos.
+            Observations of all environments, and infos of those that were reset.
 
         Raises:
             KeyError: an unknown option.
             TypeError: a mask that is no array of bool.
-            ValueError: a task out of range, a seed that is no integer of at least 0, a seed or mask of the wrong
-                length, or a mask that resets nothing.
+            ValueError: options that are no dict, a task out of range, a seed that is no integer of at least 0, a seed
+                or mask of the wrong length, or a mask that resets nothing.
+            gymnasium.error.ResetNeeded: a mask before the first reset of all environments.
         """
-        options = options or {}
-        if unknown := set(options) - {"task", "reset_mask"}:
-            raise KeyError(f"unknown reset options {sorted(unknown)}; valid ones are ['task', 'reset_mask']")
+        options = checks.reset_options(options, ["task", "reset_mask"])
         mask = np.ones(self.num_envs, np.bool_)
         if "reset_mask" in options:
             mask = checks.reset_mask(options["reset_mask"], self.num_envs)
-        fixed_task = None
+        fixed_tasks = None
         if "task" in options:
-            fixed_task = checks.task_indices(options["task"], len(self.tasks), self.num_envs)
-        self._seed(seed)
-        self._fixed_task = fixed_task
+            fixed_tasks = checks.task_indices(options["task"], len(self.tasks), self.num_envs)
+        if not self._episodes.started and not mask.all():
+            raise gymnasium.error.ResetNeeded("the first reset() has to be of all environments, without a reset_mask")
+        ids = np.flatnonzero(mask)
+        self._seed(seed, ids)
+        self._episodes.fix_tasks(fixed_tasks, ids)
+        self._episodes.begin(ids)
         self.closed = False
-        self._ended[mask] = False
-        self._begin(np.flatnonzero(mask))
         if self.render_mode == "human":
             self.render()
-        return self._observe(), self._info(self._outside())
+        return self._observe(), infos.of(mask, self._episodes.outside())
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, Float, Bool, Bool, dict[str, Any]]:
         """Advance every environment by one control step.
@@ -260,53 +210,43 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             gymnasium.error.ResetNeeded: it was never reset.
             ValueError: actions of the wrong shape, or not finite.
         """
-        self._require_reset()
+        self._require_reset("step()")
         self.physics.ctrl[:] = np.clip(checks.finite_actions(actions, self.physics.ctrl.shape), -1.0, 1.0)
-        resetting = self._ended.copy()
-        diverged = self._advance() & ~resetting  # what is reset now has no last step to lose
+        episodes = self._episodes
+        resetting = episodes.ended.copy()
+        # What is reset in this step has no last step to lose.
+        diverged = episodes.advance() & ~resetting
         if resetting.any():
-            self._begin(np.flatnonzero(resetting))
+            episodes.begin(np.flatnonzero(resetting))
 
-        observation, outside = self._observe(), self._outside()
-        margin, light_shaping = self._margin[self.task], self._light_shaping[self.task]
-        reward = rewards.reward(outside, self.reward_type, margin, light_shaping)
-        info = self._info(outside)
-        reward[resetting] = 0.0
+        observation, outside = self._observe(), episodes.outside()
+        reward = episodes.goals.reward(outside, self.task, self.reward_type)
+        reward[resetting | diverged] = 0.0
         truncated = diverged.copy()
         if self.max_episode_steps is not None:
-            truncated |= self._elapsed >= self.max_episode_steps
-        truncated &= ~resetting
+            truncated |= (episodes.elapsed >= self.max_episode_steps) & ~resetting
+        info = infos.of(np.ones(self.num_envs, np.bool_), outside, diverged)
+
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            self._ended = truncated.copy()
-        if diverged.any():
-            reward[diverged] = 0.0
-            info["physics_error"], info["_physics_error"] = diverged, np.ones(self.num_envs, np.bool_)
+            episodes.ended = truncated.copy()
         if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
-            observation, info = self._autoreset(truncated, observation, info)
+            final = infos.final(truncated, observation, info)
+            episodes.begin(np.flatnonzero(truncated))
+            # All that diverged has ended, so that no error is left to tell of.
+            info = infos.of(np.ones(self.num_envs, np.bool_), episodes.outside()) | final
+            observation = self._observe()
         if self.render_mode == "human":
             self.render()
         return observation, reward, np.zeros(self.num_envs, np.bool_), truncated, info
 
-    def _require_reset(self) -> None:
-        if self.closed:
-            raise gymnasium.error.ClosedEnvironmentError("step() after close(); call reset() first")
-        if not self._generators:
-            raise gymnasium.error.ResetNeeded("step() before the first reset(); call reset() first")
-
-    def _advance(self) -> Bool:
-        """Run the physics for a control step; returns where it diverged, and has been put back to a start state."""
-        diverged = self.physics.step()
-        if diverged.any():
-            self._restore(np.flatnonzero(diverged))
-        for k, task in enumerate(self.tasks):
-            if task.after_step is not None:
-                rows = np.flatnonzero(self.task == k)
-                self.physics.eq_active[rows] = task.after_step(self.physics.qpos[rows], self.physics.eq_active[rows])
-        self._elapsed += 1
-        return diverged
-
     def render(self) -> tuple[Any, ...] | None:
-        """Draw every environment; see `skill_envs.render.Renderer.frame`."""
+        """Draw every environment; see `skill_envs.render.Renderer.frame`.
+
+        Raises:
+            gymnasium.error.ClosedEnvironmentError: it was closed, and not reset since.
+            gymnasium.error.ResetNeeded: it was never reset.
+        """
+        self._require_reset("render()")
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode: gymnasium.make_vec(id, render_mode='rgb_array')")
             return None
@@ -321,68 +261,16 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             self._renderer.close()
             self._renderer = None
 
-    def state(self) -> dict[str, Any]:
-        """A copy of all that changes from step to step: arrays, and else only what JSON can hold."""
-        return {
-            "settings": self._settings(),
-            "physics": self.physics.state(),
-            **{name: copy(getattr(self, name)) for name in _ARRAYS},
-            "generators": [generator.bit_generator.state for generator in self._generators],
-        }
+    def _require_reset(self, what: str) -> None:
+        if self.closed:
+            raise gymnasium.error.ClosedEnvironmentError(f"{what} after close(); call reset() first")
+        if not self._episodes.started:
+            raise gymnasium.error.ResetNeeded(f"{what} before the first reset(); call reset() first")
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on bit-identically from what `state` returned.
-
-        Raises:
-            ValueError: the state is of other tasks, or of another number or kind of environments;
-                nothing has been changed.
-        """
-        self.check_state(state)
-        self.physics.set_state(state["physics"])
-        for name in _ARRAYS:
-            setattr(self, name, copy(state[name]))
-        self._generators = [saved.generator("generators", kept) for kept in state["generators"]]
-        self._seeds = (-1,) * len(self._generators)
-
-    def check_state(self, state: dict[str, Any]) -> None:
-        """Check that a state is of these environments.
-
-        Raises:
-            ValueError: an entry is not; the message names it and what is valid.
-        """
-        saved.entries(state, ("settings", "physics", *_ARRAYS, "generators"))
-        if state["settings"] != self._settings():
-            raise ValueError(f"settings: the state is of {state['settings']}; valid: {self._settings()}")
-        with saved.within("physics"):
-            self.physics.check_state(state["physics"])
-        for name in ("task", "_fixed_task"):
-            if name == "task" or state[name] is not None:
-                saved.array(name, state[name], (self.num_envs,), np.int64, 0, len(self.tasks) - 1)
-        saved.array("_elapsed", state["_elapsed"], (self.num_envs,), np.int64, 0, saved.MOST)
-        for name in ("_start_qpos", "_start_qvel"):
-            saved.array(name, state[name], getattr(self, name).shape, np.float64)
-        # There are none before the first reset.
-        if state["generators"] != []:
-            for i, kept in enumerate(saved.sequence("generators", state["generators"], self.num_envs)):
-                saved.generator(f"generators/{i}", kept)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs: arguments, state and what else was set; models and renderer are built anew."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in _MADE_ANEW}
-        return {"arguments": self._arguments, "state": self.state(), "kept": kept}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Rebuild a pickled or deep-copied environment, which goes on bit-identically."""
-        SkillVectorEnv.__init__(self, **state["arguments"])
-        self.set_state(state["state"])
-        self.__dict__.update(state["kept"])
-
-    # ------------------------------------------------------------------------------------------
-
-    def _settings(self) -> dict[str, Any]:
-        """The arguments that decide what happens."""
-        names = ("num_envs", "reward_type", "max_episode_steps")
-        return {"tasks": list(self._arguments["tasks"]), **{name: self._arguments[name] for name in names}}
+    def _seed(self, seed: Any, ids: Int) -> None:
+        """Seed the environments ``ids``; None goes on with the generators, if there are any."""
+        if seed is not None or not self._episodes.generators:
+            self._episodes.seed(checks.seeds(seed, self.num_envs), ids)
 
     def use_generators(self, generators: Sequence[np.random.Generator]) -> None:
         """Draw from these generators, one for each environment, from now on.
@@ -392,94 +280,63 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         """
         if len(generators) != self.num_envs:
             raise ValueError(f"{len(generators)} generators are not valid; give num_envs={self.num_envs}")
-        self._generators = list(generators)
-        self._seeds = (-1,) * self.num_envs
-
-    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
-        if seed is None and self._generators:
-            return
-        seeds = checks.seeds(seed, self.num_envs)
-        drawn = [seeding.np_random(s) for s in seeds]
-        self._generators = [generator for generator, _ in drawn]
-        self._seeds = tuple(int(s) for _, s in drawn)
-
-    def _begin(self, ids: Int) -> None:
-        """Draw a task and a start state for the environments ``ids``."""
-        for i in ids:
-            drawn = int(self._generators[i].integers(len(self.tasks)))
-            self.task[i] = drawn if self._fixed_task is None else self._fixed_task[i]
-        self.physics.assign(self.task)
-        self.physics.reset(ids)
-        for i in ids:
-            self.physics.qpos[i], self.physics.qvel[i] = self.tasks[self.task[i]].start(self._generators[i])
-        self._elapsed[ids] = 0
-        self._start_qpos[ids], self._start_qvel[ids] = self.physics.qpos[ids], self.physics.qvel[ids]
-
-    def _restore(self, ids: Int) -> None:
-        """Show finite numbers where a simulation diverged: the state its episode started from."""
-        self.physics.reset(ids)
-        self.physics.qpos[ids], self.physics.qvel[ids] = self._start_qpos[ids], self._start_qvel[ids]
+        self._episodes.generators = list(generators)
+        self._episodes.seeds = [-1] * self.num_envs
 
     def _observe(self) -> Observation:
-        observed = self.tasks[0].observe(self.physics.qpos, self.physics.qvel, self._goals[self.task])
-        observation = np.clip(observed.astype(np.float32), self._low, self._high)
-        return observation if len(self.tasks) == 1 else {"observation": observation, "task": self.task.copy()}
+        observation = np.clip(self._episodes.observe().astype(np.float32), self._bounds.low, self._bounds.high)
+        if len(self.tasks) == 1:
+            return observation
+        return {"observation": observation, "task": self.task.copy()}
 
-    def _outside(self) -> Float:
-        heights = None if self._heights is None else self._heights[self.task]
-        position = self.tasks[0].position(self.physics.qpos)
-        return rewards.outside(position, self._centres[self.task], self._radius[self.task], heights)
+    # States and copies ------------------------------------------------------------------------------
 
-    def _info(self, outside: Float) -> dict[str, Any]:
-        return {"is_success": outside <= 0.0, "_is_success": np.ones(self.num_envs, np.bool_)}
+    def state(self) -> dict[str, Any]:
+        """A copy of all that changes from step to step: arrays, and else only what JSON can hold.
 
-    def _autoreset(
-        self, done: Bool, observation: Observation, info: dict[str, Any]
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Start new episodes where ``done``; keep the old ones' last step as Gymnasium does."""
-        final_obs = np.full(self.num_envs, None, dtype=object)
-        for i in np.flatnonzero(done):
-            final_obs[i] = row(observation, int(i))
-        final_info = {key: (done & value if key.startswith("_") else value) for key, value in info.items()}
-        self._begin(np.flatnonzero(done))
-        info = {
-            **{k: v for k, v in info.items() if "physics_error" not in k},
-            **self._info(self._outside()),
-            "final_obs": final_obs,
-            "_final_obs": done.copy(),
-            "final_info": final_info,
-            "_final_info": done.copy(),
-        }
-        return self._observe(), info
+        The entry "set" has what was set after construction; where nothing was, there is no such entry.
+        """
+        settings = {"tasks": list(self._arguments["tasks"]), "num_envs": self.num_envs, **self._constructed}
+        state = {"settings": settings, **self._episodes.state(self._with_ended)}
+        present = {name: self._arguments[name] for name in self._constructed}
+        if present != self._constructed:
+            state["set"] = present
+        return state
 
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on bit-identically from what `state` returned, with what was set in it.
 
-def _check_tasks(tasks: Any) -> None:
-    """Check names of tasks that one environment can have.
+        Raises:
+            ValueError: the state is of other tasks, or of another number or kind of environments;
+                nothing has been changed.
+        """
+        self.check_state(state)
+        self._episodes.set_state(state, self._with_ended)
+        self._arguments.update(state.get("set", self._constructed))
 
-    Raises:
-        ValueError: there is none, one is unknown, or two are seen or acted in differently.
-    """
-    if not isinstance(tasks, list | tuple) or not tasks:
-        raise ValueError(f"tasks={tasks!r} is not valid; choose a list of at least one of {list(TASKS)}")
-    for task in tasks:
-        checks.one_of("task", task, list(TASKS))
-    first = TASKS[tasks[0]]
-    for task in tasks:
-        if (TASKS[task].observation, TASKS[task].action) != (first.observation, first.action):
-            raise ValueError(
-                f"tasks={list(tasks)} are not valid together: {task} and {tasks[0]} have other observations or actions"
-            )
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Check that a state is of these environments.
 
+        Raises:
+            ValueError: an entry is not; the message names it and what is valid.
+        """
+        valid = {**self.state(), "set": None}
+        if not isinstance(state, dict) or "set" not in state:
+            del valid["set"]
+        saved.entries(state, valid)
+        if state["settings"] != valid["settings"]:
+            raise ValueError(f"settings: the state is of {state['settings']}; valid: {valid['settings']}")
+        if "set" in state:
+            with saved.within("set"):
+                saved.entries(state["set"], self._constructed)
+                arguments.reward_type(state["set"]["reward_type"])
+                arguments.max_episode_steps(state["set"]["max_episode_steps"])
+        self._episodes.check_state(state, self._with_ended)
 
-def _centres(tasks: Sequence[Task]) -> Float:
-    """Goals in the plane, (T, g, 2); a task with fewer than the others has its first more than once."""
-    most = max(len(task.goals) for task in tasks)
-    padded = [task.goals + task.goals[:1] * (most - len(task.goals)) for task in tasks]
-    return np.array(padded)[..., :2]
+    @property
+    def _with_ended(self) -> bool:
+        return self.autoreset_mode is AutoresetMode.NEXT_STEP
 
-
-def row(observation: Observation, i: int) -> Any:
-    """Observation of environment ``i`` as its single observation space has it."""
-    if isinstance(observation, dict):
-        return {"observation": observation["observation"][i].copy(), "task": observation["task"][i]}
-    return observation[i].copy()
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs: everything, whoever has set it, but the renderer, which it opens anew."""
+        return {**self.__dict__, "_renderer": None}

@@ -104,7 +104,9 @@ class Physics:
             self._batch.step(nstep=self.substeps)
         except SimulationError as error:
             failed[error.ids] = True
-        if (changed := self._warnings != _REPORTED).any():
+        # Divergences are rare: the rows are looked at only where one of them is.
+        changed = self._warnings != _REPORTED
+        if changed.any():
             failed |= changed.any(axis=1)
         return failed
 

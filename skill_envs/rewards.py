@@ -1,10 +1,13 @@
-"""Rewards and success: pure functions over batches of positions."""
+"""Rewards and success: pure functions over batches of positions, and the table of goals that they read."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from skill_envs.arrays import Float
+from skill_envs.arrays import Float, Int
+from skill_envs.task import Task
 
 
 def outside(position: Float, centres: Float, radius: Float, heights: Float | None = None) -> Float:
@@ -60,3 +63,44 @@ def reward(distance: Float, reward_type: str, margin: Float, light_shaping: Floa
     if reward_type == "paper" and light_shaping.any():
         inside += light_shaping * shaped(distance, margin)
     return inside
+
+
+class Goals:
+    """The goal regions of several tasks, and what the tasks pay: one table for a batch, its rows by task.
+
+    Attributes:
+        observed: (T, d) the first goal of each task, which observations show [m].
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        """Put the tasks' goals side by side.
+
+        Args:
+            tasks: tasks of one environment.
+        """
+        self.observed: Float = np.array([task.goals[0] for task in tasks])
+        self._centres = _centres(tasks)
+        self._radius = np.array([task.goal_radius for task in tasks])
+        heights = [task.goal_heights for task in tasks]
+        self._heights: Float | None = None if None in heights else np.array(heights)
+        self._margin = np.array([task.shaping_margin for task in tasks])
+        self._light_shaping = np.array([task.light_shaping for task in tasks])
+
+    def outside(self, position: Float, task: Int) -> Float:
+        """Distances (n,) [m] of ``position`` (n, d) from the nearest goal region of ``task`` (n,)."""
+        heights = None if self._heights is None else self._heights[task]
+        return outside(position, self._centres[task], self._radius[task], heights)
+
+    def reward(self, distance: Float, task: Int, reward_type: str) -> Float:
+        """Rewards (n,) at ``distance`` (n,) [m] from the goal region of ``task`` (n,); see `reward`."""
+        return reward(distance, reward_type, self._margin[task], self._light_shaping[task])
+
+
+def _centres(tasks: Sequence[Task]) -> Float:
+    """Goals in the plane, (T, g, 2); a task with fewer than the others has its first more than once."""
+    most = max(len(task.goals) for task in tasks)
+    padded = []
+    for task in tasks:
+        missing = most - len(task.goals)
+        padded.append(task.goals + task.goals[:1] * missing)
+    return np.array(padded)[..., :2]

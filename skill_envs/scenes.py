@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PACKAGE = Path(__file__).resolve().parent
-# A wheel carries the assets inside the package; an editable install keeps them beside it.
 _HASHES = "SHA256SUMS"  # beside the assets
+# A wheel carries the assets inside the package; an editable install keeps them beside it.
 ASSETS = next((p for p in (_PACKAGE / "assets", _PACKAGE.parent / "assets") if p.is_dir()), _PACKAGE / "assets")
 
 
@@ -123,7 +123,8 @@ def manipulation(
     Raises:
         ValueError: an unknown fixture.
     """
-    if unknown := set(fixtures) - set(FIXTURES):
+    unknown = set(fixtures) - set(FIXTURES)
+    if unknown:
         raise ValueError(f"unknown fixtures {sorted(unknown)}; valid names: {list(FIXTURES)}")
     scene = load("arena")
     arm = load("arm")

@@ -7,12 +7,11 @@ from typing import Any
 
 import gymnasium
 import mujoco
-import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from skill_envs import checks
-from skill_envs.env import SkillVectorEnv, row
+from skill_envs import checks, infos
+from skill_envs.env import SkillVectorEnv
 from skill_envs.render import RENDER_MODES
 
 
@@ -41,19 +40,40 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
         self.metadata = {k: v for k, v in self.batch.metadata.items() if k != "autoreset_mode"}
         self.observation_space = self.batch.single_observation_space
         self.action_space = self.batch.single_action_space
-        self.render_mode = self.batch.render_mode
+
+    @property
+    def render_mode(self) -> str | None:
+        """One of `skill_envs.render.RENDER_MODES`, or None; may be set."""
+        return self.batch.render_mode
+
+    @render_mode.setter
+    def render_mode(self, value: str | None) -> None:
+        self.batch.render_mode = value
+
+    @property
+    def reward_type(self) -> str:
+        """One of "paper", "sparse" and "shaped"; may be set."""
+        return self.batch.reward_type
+
+    @reward_type.setter
+    def reward_type(self, value: str) -> None:
+        self.batch.reward_type = value
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start a new episode; ``options={"task": k}`` fixes its task.
 
         Raises:
             KeyError: an unknown option.
-            ValueError: a task out of range.
+            ValueError: options that are no dict, a task out of range, or a seed that is no integer of at least 0.
         """
-        super().reset(seed=seed)
+        # Checked before anything is seeded.
+        options = checks.reset_options(options, ["task"])
+        if "task" in options:
+            checks.task_indices(options["task"], len(self.batch.tasks), 1)
+        super().reset(seed=None if seed is None else checks.integer("seed", seed, least=0))
         self.batch.use_generators([self.np_random])
         observation, info = self.batch.reset(options=options)
-        return row(observation, 0), self._single(info)
+        return infos.row(observation, 0), infos.single(info, 0)
 
     def step(self, action: NDArray[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Advance by one control step; see `SkillVectorEnv.step`.
@@ -61,11 +81,16 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
         Raises:
             ValueError: an action of the wrong shape, or not finite.
         """
-        action = np.asarray(action)
-        if action.shape != self.action_space.shape:
-            raise ValueError(f"action of shape {action.shape} is not valid; the shape is {self.action_space.shape}")
+        # Here, so that the message names the shape of a single action.
+        action = checks.finite_actions(action, self.action_space.shape or ())
         observation, reward, terminated, truncated, info = self.batch.step(action[None])
-        return row(observation, 0), float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._single(info)
+        return (
+            infos.row(observation, 0),
+            float(reward[0]),
+            bool(terminated[0]),
+            bool(truncated[0]),
+            infos.single(info, 0),
+        )
 
     def render(self) -> Any:
         """Draw the scene; see `skill_envs.render.Renderer.frame`."""
@@ -85,7 +110,3 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
     def data(self) -> mujoco.MjData:
         """The current state, after ``mj_forward``; a copy, edits do not reach the simulation."""
         return self.batch.physics.write_data(0)
-
-    @staticmethod
-    def _single(info: dict[str, Any]) -> dict[str, Any]:
-        return {key: bool(value[0]) for key, value in info.items() if not key.startswith("_")}

@@ -83,3 +83,21 @@ class InThisProcess:
         future = Future()
         future.set_result(function(*args))
         return future
+
+
+def assert_equal(mine, theirs):
+    """Bit for bit, and of the same kind, through dicts and arrays of objects."""
+    if isinstance(theirs, dict):
+        assert mine.keys() == theirs.keys()
+        for key in theirs:
+            assert_equal(mine[key], theirs[key])
+        return
+    mine, theirs = np.asarray(mine), np.asarray(theirs)
+    assert mine.dtype == theirs.dtype and mine.shape == theirs.shape
+    if theirs.dtype != object:
+        assert mine.tobytes() == theirs.tobytes()
+        return
+    for a, b in zip(mine, theirs, strict=True):
+        assert (a is None) == (b is None)
+        if b is not None:
+            assert_equal(a, b)

@@ -156,7 +156,7 @@ def goals_reached(rollouts: Rollouts, env_id: str) -> list[float]:
     """Share of episodes that end in each goal region of a one-task environment, goal by goal."""
     (name,) = skill_envs.ENVIRONMENTS[env_id].tasks
     task = skill_envs.TASKS[name]
-    final = rollouts.state[:, -1, : len(task.goals[0])]
+    final = positions(rollouts, env_id)[:, -1, : len(task.goals[0])]
     offsets = final[:, None] - np.asarray(task.goals)[None]
     inside = np.linalg.norm(offsets, axis=-1) <= task.goal_radius
     return [float(x) for x in inside.mean(axis=0)]

@@ -141,3 +141,7 @@ def _files(folder: Path) -> Iterator[str]:
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,0 +1,81 @@
+"""The environments' arguments, checked one by one: every error names the bad value and the valid ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gymnasium.vector import AutoresetMode
+
+from skill_envs import checks
+from skill_envs.render import RENDER_MODES
+from skill_envs.tasks import TASKS
+
+REWARD_TYPES = ("paper", "sparse", "shaped")
+AUTORESET_MODES = tuple(AutoresetMode)
+SETTABLE = ("reward_type", "max_episode_steps", "render_mode")  # these may be set after construction
+MOST_ENVS = 2**20  # what fits no machine is refused before it fills its memory
+MOST_THREADS = 1024
+
+
+def tasks(value: Any) -> tuple[str, ...]:
+    """Names of tasks that one environment can draw from; else a ValueError."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise ValueError(f"tasks={value!r} is not valid; choose a list of at least one of {list(TASKS)}")
+    for name in value:
+        checks.one_of("task", name, list(TASKS))
+    # One batch has one layout of observations and actions, and one clock.
+    like = [name for name in TASKS if _layout(name) == _layout(value[0])]
+    for name in value:
+        if name not in like:
+            raise ValueError(f"tasks={value!r} is not valid; with {value[0]!r} choose from {like}")
+    return tuple(value)
+
+
+def _layout(name: str) -> tuple[Any, ...]:
+    task = TASKS[name]
+    return task.observation, task.action, task.substeps
+
+
+def reward_type(value: Any) -> str:
+    """One of `REWARD_TYPES`; else a ValueError."""
+    checks.one_of("reward_type", value, REWARD_TYPES)
+    return str(value)
+
+
+def max_episode_steps(value: Any) -> int | None:
+    """None, or an integer of at least 1; else a ValueError."""
+    return None if value is None else checks.integer("max_episode_steps", value, least=1)
+
+
+def render_mode(value: Any) -> str | None:
+    """None, or one of `skill_envs.render.RENDER_MODES`; else a ValueError."""
+    if value is None:
+        return None
+    checks.one_of("render_mode", value, RENDER_MODES)
+    return str(value)
+
+
+def autoreset_mode(value: Any) -> AutoresetMode:
+    """The mode of Gymnasium's that a mode or its name means; else a ValueError."""
+    names = [mode.value for mode in AUTORESET_MODES]
+    checks.one_of("autoreset_mode", value, [*AUTORESET_MODES, *names])
+    return AutoresetMode(value)
+
+
+def settable(name: str, check: Callable[[Any], Any], words: str) -> Any:
+    """A property: the argument ``name`` of a batch, which is checked whenever it is set.
+
+    Args:
+        name: of the argument, in the batch's ``_arguments``.
+        check: a function of this module.
+        words: the property's docstring.
+    """
+
+    def get(batch: Any) -> Any:
+        return batch._arguments[name]
+
+    def set_checked(batch: Any, value: Any) -> None:
+        batch._arguments[name] = check(value)
+
+    return property(get, set_checked, doc=words)
