@@ -265,10 +265,24 @@ def attempt(kind: Kind, folder: Path, path: Path, expected: str) -> str:
     return "works" if kind.forged else "silent"
 
 
+def tries(
+    kind: Kind, good: Path, parent: Path, expected: str, count: int, rng: np.random.Generator
+) -> Iterator[tuple[str, str, str]]:
+    """Damage or forge ``count`` copies of good files and load each: the file, the way and the outcome."""
+    for i in range(count):
+        folder = parent / f"try-{i}"
+        shutil.copytree(good, folder)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        path = paths[int(rng.integers(len(paths)))]
+        way = forge_tensors(path, rng) if kind.forged else damage(path, rng)
+        yield path.name, way, attempt(kind, folder, path, expected)
+        shutil.rmtree(folder)
+
+
 def worker(name: str, seed: int, count: int, connection: Any) -> None:
-    """Damage and load ``count`` files of a kind; tell each outcome as it comes."""
+    """Try ``count`` files of a kind; tell each outcome as it comes."""
     torch.set_num_threads(1)
-    kind, rng = KINDS[name], np.random.default_rng(seed)
+    kind = KINDS[name]
     with tempfile.TemporaryDirectory() as parent:
         good = Path(parent) / "good"
         good.mkdir()
@@ -276,14 +290,8 @@ def worker(name: str, seed: int, count: int, connection: Any) -> None:
         kept = Path(parent) / "kept"
         shutil.copytree(good, kept)
         expected = kind.load(good)
-        for i in range(count):
-            folder = Path(parent) / f"try-{i}"
-            shutil.copytree(kept, folder)
-            paths = sorted(path for path in folder.rglob("*") if path.is_file())
-            path = paths[int(rng.integers(len(paths)))]
-            way = forge_tensors(path, rng) if kind.forged else damage(path, rng)
-            connection.send((path.name, way, attempt(kind, folder, path, expected)))
-            shutil.rmtree(folder)
+        for told in tries(kind, kept, Path(parent), expected, count, np.random.default_rng(seed)):
+            connection.send(told)
     connection.send(None)
 
 

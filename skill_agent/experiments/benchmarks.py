@@ -70,6 +70,15 @@ SCHEMAS: dict[str, Schema] = {
         "altered_runs": {"count": whole(low=1), "named": _COUNT, "named_when_built": _COUNT, "accepted": _COUNT},
         "seconds": _COUNT,
     },
+    "reliability": {
+        "seed": _COUNT,
+        "files": {
+            "*": {
+                "tries": whole(low=1),
+                **dict.fromkeys(("named", "unchanged", "works", "nameless", "silent", "crash", "hang"), _COUNT),
+            }
+        },
+    },
     "physics": {
         "microseconds_per_substep": _POSITIVE,
         "rounds": whole(low=1),
@@ -221,5 +230,43 @@ def learner_table(measured: Benchmarks) -> str:
             f"| {met(b['gigabytes'] < 1)} |",
             f"| most steps lost by one of {k['kills']} kills of a training, {k['during_saving']} while it saved "
             f"| {lost} | one interval, {interval} | {met(lost <= interval)} |",
+        ]
+    )
+
+
+def reliability_table(measured: Benchmarks) -> str:
+    """What came of damaged and forged files, in Markdown."""
+    lines = [
+        "| files | tried | named by an error | loaded as they were | forged, and work | faults |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, found in measured["reliability"]["files"].items():
+        faults = sum(found[name] for name in ("nameless", "silent", "crash", "hang"))
+        cells = (kind, found["tries"], found["named"], found["unchanged"], found["works"], faults)
+        lines.append("| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells) + " |")
+    altered, runs = measured["malice"]["altered_checkpoints"], measured["malice"]["altered_runs"]
+    for kind, found, works in (
+        ("altered checkpoint", altered, altered["loaded"]),
+        ("altered run.json", runs, runs["accepted"]),
+    ):
+        named = found["named"] + found.get("named_when_built", 0)
+        faults = found["count"] - named - works
+        lines.append(f"| {kind} | {found['count']:,} | {named:,} | 0 | {works:,} | {faults} |")
+    return "\n".join(lines)
+
+
+def kills_table(measured: Benchmarks) -> str:
+    """What came of killed trainings, in Markdown."""
+    k = measured["kills"]
+    same = "yes" if k["end_bit_identical_to_an_unbroken_training"] else "**no**"
+    return "\n".join(
+        [
+            "| quantity | measured |",
+            "|---|---|",
+            f"| kills of a training | {k['kills']} |",
+            f"| of these, while it saved a checkpoint | {k['during_saving']} |",
+            f"| trainings that went on | {k['trainings_that_went_on']} |",
+            f"| most steps lost, of an interval of {k['interval_steps']} | {k['most_steps_lost']} |",
+            f"| the end is bit for bit that of a training left alone | {same} |",
         ]
     )

@@ -121,6 +121,8 @@ def tables_of(kept: Kept, measured: Benchmarks) -> dict[tuple[str, str], str]:
         ("benchmarks.md", "environments"): measurements.environments_table(measured),
         ("benchmarks.md", "learner"): measurements.learner_table(measured),
         ("benchmarks.md", "physics"): measurements.physics_table(measured),
+        ("reliability.md", "files"): measurements.reliability_table(measured),
+        ("reliability.md", "kills"): measurements.kills_table(measured),
         ("results.md", "claims"): claims_table(claims),
         ("results.md", "seeds"): seeds_table(claims),
         ("results.md", "cost"): cost_table(kept),
