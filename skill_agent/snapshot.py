@@ -125,10 +125,9 @@ def _set_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]
             if name not in OPTIMIZER_HOW:
                 group[name] = _as(present[name], value)
         groups.append(group)
-    moments = {
-        int(index): {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in values.items()}
-        for index, values in state["state"].items()
-    }
+    moments: dict[int, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        moments[int(index)] = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in values.items()}
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 

@@ -376,7 +376,7 @@ def test_a_checkpoint_of_0_1_0_goes_on_as_if_it_were_new(kept):
 def test_a_setting_that_is_added_lets_old_checkpoints_load(kept, monkeypatch):
     @dataclass(frozen=True, kw_only=True)
     class Longer(SkillConfig):
-        added: int = config._setting(7, config._integer(0), "newer than the file")
+        added: int = config._setting(7, config._integer(0, 9), "newer than the file")
 
     monkeypatch.setattr(formats, "SkillConfig", Longer)
     valid = {**TINY, "buffer_size": 200, "learning_starts": 40, "policy_kwargs": {"net_arch": [8, 8]}, "batch_size": 4}

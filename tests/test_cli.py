@@ -229,19 +229,19 @@ def test_an_interrupted_training_names_the_way_to_go_on(monkeypatch, tmp_path, t
     arguments = ("train", TWO_GOALS, "--timesteps", "200", "--n-envs", "4", "--out", out)
     way = f"skill-embed: interrupted; go on with: skill-embed train --resume '{out}'"
     with monkeypatch.context() as patched:
-        patched.setattr(folder, "_claim", interrupt)  # there is no run yet
+        patched.setattr(folder.train, "build", interrupt)  # there is no run yet
         assert refused(monkeypatch, *arguments) == "skill-embed: interrupted"
     with monkeypatch.context() as patched:
-        patched.setattr(folder.train, "build", interrupt)
+        patched.setattr(folder, "_train", interrupt)
         assert refused(monkeypatch, *arguments) == way
         assert refused(monkeypatch, "train", "--resume", out) == way
         # Another run, which was interrupted before it took the folder.
-        patched.setattr(folder, "_claim", interrupt)
+        patched.setattr(folder.train, "build", interrupt)
         assert refused(monkeypatch, *arguments, "--force", "--seed", "1") == "skill-embed: interrupted"
     command(monkeypatch, "train", "--resume", out)
     assert (tmp_path / "my run/record.json").exists()
     with monkeypatch.context() as patched:
-        patched.setattr(folder.train, "build", interrupt)
+        patched.setattr(folder, "_train", interrupt)
         demo = str(tmp_path / "demo")
         assert refused(monkeypatch, "demo", "--out", demo).endswith(f"skill-embed train --resume {demo}")
 

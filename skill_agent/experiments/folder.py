@@ -121,7 +121,8 @@ def _train(folder: Path, plan: Plan, agent: SkillEmbedding) -> None:
     """Train an agent from the folder's newest good checkpoint, or from the start."""
     run, seed = plan.run, plan.seed
     evaluation = Evaluation.of(run)
-    if (found := load_latest(agent, folder / CHECKPOINTS)) is not None:
+    found = load_latest(agent, folder / CHECKPOINTS)
+    if found is not None:
         checkpoint, extra = found
         evaluation.set_state(_evaluation(checkpoint, extra))
         print(f"going on from {checkpoint}, step {agent.num_timesteps:,} of {run.total_timesteps:,}")

@@ -1,0 +1,149 @@
+"""The options of the command line: one dataclass a command, each option with its words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+
+import tyro
+
+from skill_agent import config
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train the two-goal point-mass skills (about a minute); leaves a figure, a video and a record."""
+
+    out: Path = Path("runs/demo")
+    """Folder for the results; must not exist."""
+    seed: int = 0
+    """Seed of everything."""
+    timesteps: int | None = None
+    """Environment steps; by default the budget of figure 2."""
+    force: bool = False
+    """Replace the folder if it exists."""
+
+
+def _settings_class() -> Any:
+    """The settings of the method as options, in their groups: names, choices and words are the config's.
+
+    Each group is a dict that holds only what the command line gave.
+    """
+    hints = config.types()
+    nested: list[tuple[str, Any, Any]] = []
+    for title, settings in config.groups().items():
+        options: dict[str, Any] = {}
+        for setting in settings:
+            choices = setting.metadata["valid"].choices
+            kind: Any = Literal[choices] if choices else hints[setting.name]
+            options[setting.name] = Annotated[kind, tyro.conf.arg(help=config.words(setting))]
+        group: Any = TypedDict(title, options, total=False)  # type: ignore[misc]
+        group.__doc__ = "Unset, they are as in the experiments with the environment."
+        nested.append((title, group, field(default_factory=dict)))
+    return make_dataclass("Settings", nested, frozen=True)
+
+
+if TYPE_CHECKING:
+
+    class Settings:
+        """Made from the config when the module is loaded; see `_settings_class`."""
+
+else:
+    Settings = _settings_class()
+
+
+def given(settings: Settings) -> dict[str, Any]:
+    """The settings that the command line gave, by name."""
+    found: dict[str, Any] = {}
+    for group in vars(settings).values():
+        found.update(group)
+    return found
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train skills on an environment, with the settings of the experiments, or go on with a run: train --resume RUN."""
+
+    env_id: tyro.conf.Positional[str] = ""
+    """For example SkillEmbed/PointMassFourGoals-v0."""
+    resume: Path | None = None
+    """Folder of a run that was stopped; it goes on to its end with its own settings."""
+    out: Path = Path("runs/train")
+    """Folder for model, logs and record; must not exist."""
+    timesteps: int | None = None
+    """Environment steps, over all environments; by default 280,000 of the point mass, 1 to 3 million of the arm."""
+    seed: int = 0
+    """Seed of everything."""
+    n_envs: int = 64
+    """Environments stepped together, at most 10,000."""
+    checkpoint_minutes: float = 2.0
+    """Time between two checkpoints [min]."""
+    keep: int = 3
+    """Checkpoints kept."""
+    force: bool = False
+    """Replace the folder if it exists."""
+    settings: Settings = field(default_factory=Settings)
+
+
+def _figures() -> Any:
+    """The figures that there are, looked up when the command line is read."""
+    from skill_agent.experiments import FIGURES
+
+    return Literal[tuple(FIGURES)]
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Train what a figure needs and has no record of yet, then draw the figure."""
+
+    figure: Annotated[tyro.conf.Positional[str], tyro.conf.arg(constructor_factory=_figures)]
+    """The paper's figure, or pre-training of the arm's skills and their transfer (section 7.2)."""
+    variants: tuple[str, ...] = ()
+    """Which of its runs; by default all."""
+    seeds: int | None = None
+    """The number of seeds, which are 0, 1 and so on; by default each figure has its own number."""
+    jobs: int = 2
+    """Trainings at a time, one thread of torch each."""
+    records: Path = Path("records")
+    """Folder of the raw records; finished runs are skipped."""
+    figures: Path = Path("docs/figures")
+    """Folder of the drawn figure."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """Film trained skills, one episode for each task and z, or a transferred policy."""
+
+    env_id: tyro.conf.Positional[str]
+    """The environment."""
+    skills: str = ""
+    """Skills: a name such as lwall, or the skills.safetensors that train or demo left."""
+    policy: str = ""
+    """A transferred policy: a name such as lwall, or a file left by reproduce fig5."""
+    model: str = ""
+    """A model.zip left by train or demo; loading a stranger's runs its pickles."""
+    out: Path = Path("runs/video.mp4")
+    """The video; must not exist. The suffix selects the format, such as .mp4 or .gif."""
+    episodes: int = 3
+    """Draws of z for each task."""
+    seed: int = 0
+    """Seed of start states, z and actions."""
+    width: int = 320
+    """Width of each task's picture [pixel]."""
+    height: int = 320
+    """Height of each task's picture [pixel]."""
+    force: bool = False
+    """Replace the video if it exists."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Draw all figures and write the tables of the README and the docs from the kept records."""
+
+    records: Path = Path("records")
+    """Folder of the raw records."""
+    readme: Path = Path("README.md")
+    """File with the markers between which tables go."""
+    docs: Path = Path("docs")
+    """Folder of pages with such markers, and of the figures."""
