@@ -5,12 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import imageio_ffmpeg
-import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
-from toy import ROOT
+from toy import ROOT, read_video
 
 from skill_agent import cli, rollouts
 from skill_agent.experiments import EXPERIMENTS, folder, tables
@@ -25,15 +23,8 @@ def test_the_demo_leaves_figure_video_record_and_model(tiny_figures, tmp_path, c
     for name in ("trajectories.png", "skills.mp4", "record.json", "model.zip", "progress.csv"):
         assert (tmp_path / "demo" / name).stat().st_size > 0
         assert name in printed
-    frames = _read(tmp_path / "demo/skills.mp4")
+    frames = read_video(tmp_path / "demo/skills.mp4", 320, 640)
     assert frames.shape == (150, 320, 640, 3) and frames.std() > 10 and (frames[0] != frames[-1]).any()
-
-
-def _read(path):
-    """Frames of a video of two tasks side by side, by the ffmpeg that imageio brings."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    output = subprocess.run(command, check=True, capture_output=True).stdout
-    return np.frombuffer(output, np.uint8).reshape(-1, 320, 640, 3)
 
 
 def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, monkeypatch):
@@ -80,7 +71,7 @@ def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, mon
     assert video.read_text() == "precious"
     monkeypatch.setattr(sys, "argv", [*argv, "--force"])
     cli.main()
-    assert len(_read(video)) == 50
+    assert len(read_video(video, 320, 640)) == 50
 
 
 def test_unknown_options_and_ids_are_errors_without_traceback(tmp_path):

@@ -8,12 +8,11 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
-from toy import ROOT
+from toy import ROOT, read_video
 
 from skill_envs import demonstrate, film
 from skill_envs.single import SkillEnv
@@ -40,12 +39,7 @@ def brightness(path):
                 image.seek(i)
                 means.append(np.asarray(image.convert("RGB")).mean())
             return means
-    video, means = cv2.VideoCapture(str(path)), []
-    while True:
-        found, frame = video.read()
-        if not found:
-            return means
-        means.append(frame.mean())
+    return list(read_video(path, *frames().shape[1:3]).mean(axis=(1, 2, 3)))
 
 
 @pytest.mark.parametrize("name", [f"video{suffix}" for suffix in (*film.FORMATS, ".MP4", ".Gif")])

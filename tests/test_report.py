@@ -29,20 +29,21 @@ def test_figures_and_table_come_from_records_alone(tiny_records, tmp_path):
     markers = {
         readme: ("speed", "results"),
         tmp_path / "benchmarks.md": ("environments", "learner", "physics"),
+        tmp_path / "reliability.md": ("files", "kills"),
         tmp_path / "results.md": ("claims", "seeds", "cost", "sac"),
     }
     for page, names in markers.items():
         sections = "".join(f"<!-- {name} -->\nstale words\n<!-- /{name} -->\n" for name in names)
         page.write_text(f"before\n{sections}after\n", encoding="utf-8")
     written = report.write_report(tiny_records, readme, tmp_path, ROOT / "benchmarks")
-    assert written[:3] == list(markers)
-    for page in written[:3]:
+    assert written[:4] == list(markers)
+    for page in written[:4]:
         text = page.read_text(encoding="utf-8")
         assert "\n|" in text and "stale words" not in text
         assert text.startswith("before\n") and text.endswith("after\n")
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert text.count("\n|") >= 7 and "of 2 seeds" in text
-    for path in written[3:]:
+    for path in written[4:]:
         image = iio.imread(path)
         assert image.std() > 5, path
 
@@ -90,7 +91,7 @@ def test_each_record_is_read_once_and_each_interval_taken_once(reads, monkeypatc
 @pytest.fixture
 def pages(tmp_path):
     """A README and pages with the markers, and nothing between them."""
-    markers = dict.fromkeys(("README.md", "results.md", "benchmarks.md"), "")
+    markers = dict.fromkeys(("README.md", "results.md", "benchmarks.md", "reliability.md"), "")
     for page, marker in report.tables(ROOT / "records", ROOT / "benchmarks"):
         markers[page] += f"<!-- {marker} -->\n<!-- /{marker} -->\n"
     for page, text in markers.items():

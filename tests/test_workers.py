@@ -52,6 +52,8 @@ def begin(tmp_path):
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stderr=file,
                 start_new_session=True,
+                # A shell's background processes ignore it, and so would what they begin.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         started.append(process)
         wait_for(lambda: steps(said) > 0 or process.poll() is not None)

@@ -1,8 +1,10 @@
 """What tests share: a point on a line, for spaces that the suite does not have, and tiny models and runs."""
 
+import subprocess
 from pathlib import Path
 
 import gymnasium
+import imageio_ffmpeg
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -101,3 +103,10 @@ def assert_equal(mine, theirs):
         assert (a is None) == (b is None)
         if b is not None:
             assert_equal(a, b)
+
+
+def read_video(path, height, width):
+    """Frames (n, height, width, 3) of a video, by the ffmpeg that imageio brings."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
