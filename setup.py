@@ -35,7 +35,10 @@ setup(
         "safetensors>=0.4.3",
         "filelock>=3.12",
     ],
-    extras_require={"dev": ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6"]},
+    extras_require={
+        "dm": ["shimmy[dm-control]>=2.0.1"],
+        "dev": ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6"],
+    },
     entry_points={"console_scripts": ["skill-embed=skill_agent.cli:main"]},
     classifiers=[
         "Intended Audience :: Science/Research",

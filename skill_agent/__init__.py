@@ -6,6 +6,7 @@ from skill_agent.config import SkillConfig
 from skill_agent.divergence import TrainingDiverged
 from skill_agent.policy import SkillPolicy
 from skill_agent.skills import export_policy, export_skills, load_policy, load_skills
+from skill_agent.tasks import make_task_vec_env
 from skill_agent.tensorfile import SkillsFileError
 from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
 from skill_agent.trust import PickleWarning
@@ -29,5 +30,6 @@ __all__ = [
     "load_policy",
     "load_skills",
     "make_skill_vec_env",
+    "make_task_vec_env",
     "save_checkpoint",
 ]

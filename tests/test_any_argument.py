@@ -34,6 +34,7 @@ from skill_agent import (
     load_policy,
     load_skills,
     make_skill_vec_env,
+    make_task_vec_env,
     save_checkpoint,
 )
 from skill_agent.checkpoint import list_checkpoints
@@ -157,6 +158,9 @@ def calls(model, folder):
         "make_skill_vec_env": Call(
             make_skill_vec_env, {"env_id": FOUR_GOALS, "n_envs": 2}, ("env_id", "n_envs", "seed", *suite[1:3]), is_batch
         ),
+        "make_task_vec_env": Call(
+            make_task_vec_env, {"tasks": "Pendulum-v1", "n_envs": 2}, ("tasks", "n_envs", "seed"), is_batch
+        ),
         "SkillVectorEnv": Call(SkillVectorEnv, {"tasks": ("PointMassAny",)}, ("tasks", *suite, "speed"), is_batch),
         "SkillEnv": Call(SkillEnv, {"tasks": ("PointMassAny",)}, ("tasks", "reward_type", "width"), is_single),
         "demonstrate": Call(lambda task: next(demonstrate(task)), {}, ("task",), is_demonstration),
@@ -258,7 +262,7 @@ NAMES = (
     *("SkillConfig", "SkillEmbedding", "SkillPolicy", "SkillEmbedding.learn", "SkillEmbedding.predict"),
     *("TransferredPolicy", "TransferredPolicy.predict", "SkillSpaceVecEnv", "SkillSpaceVecEnv.step"),
     *("RunCheckpoint", "save_checkpoint", "load_checkpoint", "load_latest", "load_skills", "load_policy"),
-    *("make_skill_vec_env", "SkillVectorEnv", "SkillEnv", "demonstrate"),
+    *("make_skill_vec_env", "make_task_vec_env", "SkillVectorEnv", "SkillEnv", "demonstrate"),
 )
 # Errors, tables, and records without checks of their own; what writes files of skills has tests of its own.
 NOT_CALLED = {

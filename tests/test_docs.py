@@ -103,7 +103,9 @@ def test_every_block_of_code_compiles_and_what_it_imports_is_there(name):
     exec(compile(ast.Module(imports, []), name, "exec"), {})
 
 
-@pytest.mark.parametrize("name", ["README.md-0", "environments.md-0", "learning.md-0", "learning.md-1"])
+@pytest.mark.parametrize(
+    "name", ["README.md-0", "environments.md-0", "learning.md-0", "learning.md-1", "learning.md-2"]
+)
 def test_cheap_blocks_of_code_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)

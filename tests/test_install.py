@@ -46,6 +46,9 @@ def brought(requirements):
     return set(found)
 
 
+OPTIONAL = {"shimmy": "dm"}  # modules that an extra brings
+
+
 def imported(folders):
     """Top-level names of modules that the files import, other than the project's and Python's own."""
     names = set()
@@ -69,6 +72,10 @@ def test_what_is_imported_is_installed(folders, extra):
     names = imported(folders)
     assert {"numpy", "gymnasium"} <= names
     for name in names:
+        if name in OPTIONAL:  # imported where it is needed, with an error that names the extra
+            listed = {canonical(Requirement(text).name) for text in arguments["extras_require"][OPTIONAL[name]]}
+            assert name in listed
+            continue
         candidates = {canonical(distribution) for distribution in distributions[name]}
         assert candidates & there, f"{name} is imported, and no requirement in setup.py brings {candidates}"
 

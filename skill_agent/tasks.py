@@ -1,0 +1,272 @@
+"""Anyone's tasks as one vector environment: Gymnasium ids, callables or environments of equal spaces.
+
+A `TaskEnv` holds one environment a task and draws a task at each episode start. Its observation is what
+`skill_agent.SkillEmbedding` learns from: a Dict of "observation" (a flat Box) and "task" (Discrete), or the flat Box
+alone where there is one task.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from skill_agent.vec import SkillVecEnv, SkillVecMonitor
+from skill_envs import ENVIRONMENTS, TASKS, SkillVectorEnv, checks
+
+Task = str | Callable[[], gymnasium.Env[Any, Any]] | gymnasium.Env[Any, Any]
+Tasks = Mapping[str, Task] | Sequence[Task] | Task
+
+
+class TaskEnv(gymnasium.Env[Any, NDArray[Any]]):
+    """One task of several, drawn uniformly at each episode start or fixed by ``options={"task": k}``.
+
+    Attributes:
+        task_names: names of the tasks, in the order of their indices.
+        observation_keys: keys of a Dict observation, in the order in which they are flattened; empty for a Box.
+    """
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        """Make one environment a task.
+
+        Args:
+            tasks: name to Gymnasium id, callable that makes an environment, or environment.
+
+        Raises:
+            ValueError: no task, spaces that differ or can't be learned from, or an unknown id.
+        """
+        if not tasks:
+            raise ValueError(f"tasks={tasks!r} is not valid; give at least one task")
+        self.task_names = list(tasks)
+        self._envs = [_make(name, task) for name, task in tasks.items()]
+        _check_equal_spaces(self.task_names, self._envs)
+        first = self._envs[0]
+        box, self.observation_keys = flat_box(first.observation_space)
+        self.observation_space: spaces.Space[Any] = box
+        if len(self._envs) > 1:
+            self.observation_space = spaces.Dict(observation=box, task=spaces.Discrete(len(self._envs)))
+        if not isinstance(first.action_space, spaces.Box):
+            raise ValueError(f"{first.action_space} is not valid as an action space; choose tasks with a Box")
+        self.action_space = first.action_space
+        self.metadata = dict(first.metadata)
+        self.render_mode = first.render_mode
+        self.task = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode of a task.
+
+        Args:
+            seed: seeds the draw of the task and, once each, the tasks' environments.
+            options: "task" fixes the task's index; the rest goes to its environment.
+
+        Raises:
+            ValueError: a task out of range.
+        """
+        super().reset(seed=seed)
+        given = dict(options or {})
+        drawn = int(self.np_random.integers(len(self._envs)))
+        self.task = checks.integer("options['task']", given.pop("task", drawn), 0, len(self._envs) - 1)
+        if seed is not None:
+            # Every task's environment is seeded now, whichever is drawn first.
+            self._seeds = {k: seed for k in range(len(self._envs))}
+        first_seed = getattr(self, "_seeds", {}).pop(self.task, None)
+        observation, info = self._envs[self.task].reset(seed=first_seed, options=given or None)
+        return self._observe(observation), {**info, "task": self.task_names[self.task]}
+
+    def step(self, action: NDArray[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step the task's environment; ``info["is_success"]`` is also taken from "success"."""
+        observation, reward, terminated, truncated, info = self._envs[self.task].step(action)
+        info = {**info, "task": self.task_names[self.task]}
+        if "is_success" not in info and "success" in info:
+            info["is_success"] = bool(info["success"])
+        return self._observe(observation), float(reward), bool(terminated), bool(truncated), info
+
+    def render(self) -> Any:
+        """Draw the task's environment."""
+        return self._envs[self.task].render()
+
+    def close(self) -> None:
+        """Close every task's environment."""
+        for env in self._envs:
+            env.close()
+
+    def _observe(self, observation: Any) -> Any:
+        if self.observation_keys:
+            parts = [np.ravel(observation[key]) for key in self.observation_keys]
+            flat = np.concatenate(parts).astype(np.float32)
+        else:
+            flat = np.ravel(observation).astype(np.float32)
+        return flat if len(self._envs) == 1 else {"observation": flat, "task": self.task}
+
+
+def flat_box(space: spaces.Space[Any]) -> tuple[spaces.Box, list[str]]:
+    """The flat float32 Box of an observation space, and the keys of a Dict in the order of its entries.
+
+    Args:
+        space: a Box of any shape, or a Dict of Boxes, as goal environments and several sensors have it.
+
+    Raises:
+        ValueError: an image, or a space of another kind.
+    """
+    keys = list(space.spaces) if isinstance(space, spaces.Dict) else []
+    parts = [space.spaces[key] for key in keys] if isinstance(space, spaces.Dict) else [space]
+    low, high = [], []
+    for part in parts:
+        if not isinstance(part, spaces.Box):
+            raise ValueError(f"{part} is not valid as an observation; choose a Box, or a Dict of Boxes")
+        if is_image_space(part):
+            raise ValueError(f"{part} is an image, which these networks can't see; choose observations of vectors")
+        low.append(np.ravel(part.low))
+        high.append(np.ravel(part.high))
+    lows, highs = (np.concatenate(bounds).astype(np.float32) for bounds in (low, high))
+    return spaces.Box(lows, highs, dtype=np.float32), keys
+
+
+def make_task_vec_env(
+    tasks: Tasks,
+    n_envs: int = 1,
+    seed: int | None = None,
+    *,
+    vec_env_cls: type[VecEnv] = DummyVecEnv,
+    **kwargs: Any,
+) -> SkillVecMonitor:
+    """Make a vector environment of several tasks, monitored, for SB3 and `skill_agent.SkillEmbedding`.
+
+    An id of this project's suite gives its batched environment, as `make_skill_vec_env` does; so do several ids of its
+    single tasks together. All else runs as ``n_envs`` copies of `TaskEnv` in an SB3 vector environment.
+
+    Args:
+        tasks: name to task; a list of tasks, named by their ids; or one task. A task is a Gymnasium id such as
+            "Pendulum-v1", a callable that makes an environment, or an environment.
+        n_envs: number of environments stepped together.
+        seed: environment ``i`` is seeded with ``seed + i`` at the first reset; None for no seed.
+        vec_env_cls: SB3's DummyVecEnv, or SubprocVecEnv for slow environments.
+        **kwargs: of the suite's environments, or for `gymnasium.make` of each id.
+
+    Raises:
+        TypeError: a task of another kind.
+        ValueError: no task, an unknown id, spaces that differ, images, or an invalid number or seed.
+    """
+    checks.integer("n_envs", n_envs, least=1)
+    if seed is not None:
+        checks.integer("seed", seed, 0, 2**32 - 1)
+    named = name_tasks(tasks)
+    if not named:
+        raise ValueError(f"tasks={tasks!r} is not valid; give at least one task")
+    batched = _batched_tasks(named)
+    if batched is not None:
+        return _batched(batched, n_envs, seed, kwargs)
+    makers = {name: _maker(name, task, n_envs, kwargs) for name, task in named.items()}
+    make_envs: Any = vec_env_cls
+    env = make_envs([partial(TaskEnv, makers) for _ in range(n_envs)])
+    env.seed(seed)
+    return SkillVecMonitor(env)
+
+
+def name_tasks(tasks: Tasks) -> dict[str, Task]:
+    """The tasks by name; a list's are named by their ids, callables' names or classes, numbered where these repeat."""
+    if isinstance(tasks, Mapping):
+        return {str(name): task for name, task in tasks.items()}
+    listed = list(tasks) if isinstance(tasks, Sequence) and not isinstance(tasks, str) else [tasks]
+    named: dict[str, Task] = {}
+    for task in listed:
+        name = _name(task)
+        same = sum(other == name or other.startswith(f"{name} #") for other in named)
+        named[f"{name} #{same + 1}" if same else name] = task
+    return named
+
+
+def _name(task: Any) -> str:
+    if isinstance(task, str):
+        return task
+    if isinstance(task, gymnasium.Env):
+        return task.spec.id if task.spec is not None else type(task.unwrapped).__name__
+    return str(getattr(task, "__name__", type(task).__name__))
+
+
+def _batched_tasks(named: Mapping[str, Task]) -> tuple[str, ...] | None:
+    """Names of the suite's tasks if all of ``named`` are ids of the suite that one batch can run; else None."""
+    if not all(isinstance(task, str) and task in ENVIRONMENTS for task in named.values()):
+        return None
+    environments = [ENVIRONMENTS[str(task)] for task in named.values()]
+    if len(environments) > 1 and any(len(environment.tasks) > 1 for environment in environments):
+        raise ValueError(f"tasks={dict(named)} are not valid together; choose ids of one task each, or one id")
+    tasks = tuple(name for environment in environments for name in environment.tasks)
+    first = TASKS[tasks[0]]
+    same = all((TASKS[name].observation, TASKS[name].action) == (first.observation, first.action) for name in tasks)
+    return tasks if same else None
+
+
+def _batched(tasks: tuple[str, ...], n_envs: int, seed: int | None, kwargs: dict[str, Any]) -> SkillVecMonitor:
+    horizon = max(TASKS[name].horizon for name in tasks)
+    env = SkillVecEnv(SkillVectorEnv(tasks, n_envs, **{"max_episode_steps": horizon, **kwargs}))
+    env.seed(seed)
+    return SkillVecMonitor(env)
+
+
+def _maker(name: str, task: Task, n_envs: int, kwargs: dict[str, Any]) -> Task:
+    """What makes an environment of a task as often as it is needed."""
+    if isinstance(task, str):
+        return partial(_make_id, task, kwargs)
+    if not isinstance(task, gymnasium.Env):
+        if not callable(task):
+            raise TypeError(f"task {name!r} is {task!r}; give a Gymnasium id, a callable or an environment")
+        return task
+    if n_envs == 1:
+        return task
+    if task.spec is not None:
+        return partial(gymnasium.make, copy.deepcopy(task.spec))
+    return partial(_copy, name, task)
+
+
+def _copy(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    try:
+        return copy.deepcopy(env)
+    except Exception as error:
+        raise ValueError(
+            f"task {name!r}: {env} can't be copied for several environments ({error}); give a callable"
+        ) from error
+
+
+def _make_id(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    if env_id.startswith("dm_control/"):
+        # Shimmy registers the ids of dm_control; without it the id is unknown.
+        try:
+            import shimmy
+        except ImportError as error:
+            raise ValueError(f"task {env_id!r} needs the package shimmy: pip install 'shimmy[dm-control]'") from error
+        gymnasium.register_envs(shimmy)
+    try:
+        return gymnasium.make(env_id, **kwargs)
+    except gymnasium.error.Error as error:
+        raise ValueError(f"task {env_id!r} is not valid: {error}") from error
+
+
+def _make(name: str, task: Task) -> gymnasium.Env[Any, Any]:
+    env = _make_id(task, {}) if isinstance(task, str) else task
+    if not isinstance(env, gymnasium.Env):
+        if not callable(env):
+            raise TypeError(f"task {name!r} is {task!r}; give a Gymnasium id, a callable or an environment")
+        env = env()
+    if not isinstance(env, gymnasium.Env):
+        raise TypeError(f"task {name!r} made {env!r}, which is no gymnasium.Env")
+    return env
+
+
+def _check_equal_spaces(names: Sequence[str], envs: Sequence[gymnasium.Env[Any, Any]]) -> None:
+    for kind in ("observation_space", "action_space"):
+        first = getattr(envs[0], kind)
+        for name, env in zip(names, envs, strict=True):
+            space = getattr(env, kind)
+            if space != first:
+                raise ValueError(
+                    f"tasks need equal spaces: the {kind} of {names[0]!r} is {first}, that of {name!r} is {space}"
+                )
