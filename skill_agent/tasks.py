@@ -22,6 +22,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from skill_agent.vec import SkillVecEnv, SkillVecMonitor
 from skill_envs import ENVIRONMENTS, TASKS, SkillVectorEnv, checks
 
+_MOST_ENVS = 10_000  # more fill the memory before the first step
+
 Task = str | Callable[[], gymnasium.Env[Any, Any]] | gymnasium.Env[Any, Any]
 Tasks = Mapping[str, Task] | Sequence[Task] | Task
 
@@ -155,7 +157,7 @@ def make_task_vec_env(
         TypeError: a task of another kind.
         ValueError: no task, an unknown id, spaces that differ, images, or an invalid number or seed.
     """
-    checks.integer("n_envs", n_envs, least=1)
+    checks.integer("n_envs", n_envs, 1, _MOST_ENVS)
     if seed is not None:
         checks.integer("seed", seed, 0, 2**32 - 1)
     named = name_tasks(tasks)
