@@ -10,8 +10,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import chain
+from multiprocessing import active_children, get_context
 from multiprocessing import connection as pipes
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,17 +113,19 @@ def _work_all(stages: list[list[Job]], jobs: int) -> Iterator[Progress]:
     # Nobody writes to this pipe. Its writing end is this process's alone, so that workers see when that is gone.
     reader, writer = context.Pipe(duplex=False)
     done = 0
+    others = {process.pid for process in active_children()}  # this process's, but not of the pool
     try:
         with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(reader, taken)) as pool:
             try:
                 for stage in stages:
-                    for ended in _work_stage(pool, stage, all_jobs, jobs):
+                    for ended in _work_stage(pool, stage, all_jobs, jobs, others):
                         if ended is not None:
                             done += 1
                             taken[ended] = all_jobs[ended].run.total_timesteps
                         yield _progress(all_jobs, taken, done, ended)
-            except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            except (KeyboardInterrupt, SystemExit, GeneratorExit, BrokenProcessPool):
                 # The workers end in the middle of their runs. After an error in one run, the others come to their end.
+                # A broken pool terminates its workers too, but a worker may outlast that, and would be waited for.
                 writer.close()
                 raise
     except BrokenProcessPool as error:
@@ -133,10 +135,13 @@ def _work_all(stages: list[list[Job]], jobs: int) -> Iterator[Progress]:
         reader.close()
 
 
-def _work_stage(pool: ProcessPoolExecutor, stage: list[Job], all_jobs: list[Job], jobs: int) -> Iterator[int | None]:
+def _work_stage(
+    pool: ProcessPoolExecutor, stage: list[Job], all_jobs: list[Job], jobs: int, others: set[int | None]
+) -> Iterator[int | None]:
     """Work the jobs of one stage; yields the place of each finished one in ``all_jobs``, and now and then None."""
     waiting = [all_jobs.index(job) for job in stage]
     running: dict[Future[None], int] = {}
+    workers: set[Any] = set()
     while waiting or running:
         # No more are submitted than run, so that none begins after one has failed or was interrupted.
         while waiting and len(running) < jobs:
@@ -148,6 +153,10 @@ def _work_stage(pool: ProcessPoolExecutor, stage: list[Job], all_jobs: list[Job]
             future.result()
             yield index
         if not ended:
+            # The pool itself now and then does not see that a worker was killed, and would wait forever.
+            if not all(worker.is_alive() for worker in workers):
+                raise BrokenProcessPool("a worker ended")
+            workers.update(worker for worker in active_children() if worker.pid not in others)
             yield None
 
 
