@@ -6,6 +6,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 # Test processes; each computes on one thread.
 WORKERS ?= 2
+# The version that `make mujoco4` compares with.
+MUJOCO4 ?= 4.0.0
 ifndef OUT
 OUT := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 endif
@@ -16,10 +18,10 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint docs bench results gl clean
+.PHONY: help demo test lint docs bench results mujoco4 gl clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
 
 demo: $(INSTALLED) gl  ## train the two-goal point-mass skills; figure, video and run record in $(OUT)
 	$(BIN)/skill-embed demo --out "$(OUT)"
@@ -43,6 +45,12 @@ bench: $(INSTALLED)  ## measure; each benchmark writes its numbers to benchmarks
 
 results: $(INSTALLED) gl  ## make figures and tables from the kept run records
 	$(BIN)/skill-embed report
+
+mujoco4: $(INSTALLED)  ## say how the environments differ on MuJoCo 4
+	@rm -rf "$(VENV)/mujoco4" && mkdir "$(VENV)/mujoco4"
+	@$(PIP) --no-deps --target "$(VENV)/mujoco4" "mujoco==$(MUJOCO4)" "mujoco-core==$(MUJOCO4)"
+	@$(BIN)/python tests/observations.py "$(VENV)/mujoco4/observations.npz"
+	@PYTHONPATH="$(VENV)/mujoco4" $(BIN)/python tests/observations.py "$(VENV)/mujoco4/observations.npz"
 
 clean:  ## remove the virtual environment, caches and builds; runs/ stays
 	if [ -e "$(INSTALLED)" ]; then rm -rf "$(VENV)"; fi

@@ -21,6 +21,8 @@ setup(
     },
     install_requires=[
         "gymnasium>=1.4,<2",
+        # dm-control, up to 1.0.50 at least, reads fields that MuJoCo 4 took away, and sets no limit of its own.
+        # tests/test_pin.py says when this one can go.
         "mujoco>=3.17,<4",
         "numpy>=1.26",
         "imageio[ffmpeg]>=2.34",
@@ -36,8 +38,17 @@ setup(
         "filelock>=3.12",
     ],
     extras_require={
-        "dm": ["shimmy[dm-control]>=2.0.1"],
-        "dev": ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6"],
+        # No requirement of everyone: dm-control needs labmaze, which has no wheels for Python 3.13 and later.
+        "dm": ["dm-control>=1.0.50,<2", "dm-env>=1.6", "shimmy[dm-control]>=2.0.1"],
+        "dev": [
+            "dm-control>=1.0.50,<2",
+            "dm-env>=1.6",
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.6",
+        ],
     },
     entry_points={"console_scripts": ["skill-embed=skill_agent.cli:main"]},
     classifiers=[
