@@ -10,6 +10,8 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # Each backend without a window, its libraries on Linux and what installs it.
@@ -59,6 +61,34 @@ def open_context(width: int, height: int) -> Any:
     except Exception as error:
         raise no_opengl(error) from error
     return context
+
+
+@contextmanager
+def left_as_found() -> Iterator[None]:
+    """Make the calling thread's EGL context current again at the end, or none if there was none.
+
+    dm_control makes its own context current only once, and from then on draws and frees in whichever is current.
+    The contexts of GLFW and OSMesa it has in threads of their own.
+    """
+    found: tuple[Any, ...] | None = None
+    egl = _egl_in_use()
+    if egl is not None:
+        surfaces = egl.eglGetCurrentSurface(egl.EGL_DRAW), egl.eglGetCurrentSurface(egl.EGL_READ)
+        found = egl.eglGetCurrentDisplay(), *surfaces, egl.eglGetCurrentContext()
+    try:
+        yield
+    finally:
+        egl = _egl_in_use()
+        if egl is not None:
+            if found and found[-1]:
+                egl.eglMakeCurrent(*found)
+            else:
+                egl.eglReleaseThread()
+
+
+def _egl_in_use() -> Any:
+    """PyOpenGL's module, if this process draws by EGL and has loaded it; else there is no context."""
+    return sys.modules.get("OpenGL.EGL") if _backend() == "egl" else None
 
 
 def no_opengl(error: Exception) -> RuntimeError:

@@ -63,14 +63,16 @@ class Renderer:
         """
         self._physics.write_model(sim, self.model)
         self._physics.write_data(sim, self.data)
-        self._open(mode)
-        assert self._view is not None
-        return self._view.draw(self.model, self.data, mode)
+        with opengl.left_as_found():
+            self._open(mode)
+            assert self._view is not None
+            return self._view.draw(self.model, self.data, mode)
 
     def close(self) -> None:
         """Free the OpenGL context; the next frame opens a new one."""
         if self._view is not None:
-            self._view.free()
+            with opengl.left_as_found():
+                self._view.free()
             self._view = None
             atexit.unregister(self._at_exit)
 

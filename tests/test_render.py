@@ -324,3 +324,32 @@ def test_an_environment_that_nobody_closed_leaves_no_noise_at_exit(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_a_context_of_others_stays_current(make):
+    """dm_control's renderer believes so, and draws and frees in whichever context is current."""
+    from dm_control import suite
+
+    theirs = suite.load("cartpole", "balance", task_kwargs={"random": 0})
+    theirs.reset()
+    before = theirs.physics.render(48, 64)
+    env = make(TWO_GOALS, render_mode="rgb_array", width=64, height=48)
+    env.reset(seed=0)
+    ours = env.render()
+    assert np.array_equal(theirs.physics.render(48, 64), before)
+    assert np.array_equal(env.render(), ours)
+    env.close()
+    assert np.array_equal(theirs.physics.render(48, 64), before)
+    env.reset(seed=0)
+    assert np.array_equal(env.render(), ours)
+    theirs.physics.free()
+    assert np.array_equal(env.render(), ours)
+
+
+def test_no_context_is_left_where_there_was_none(make):
+    env = make(TWO_GOALS, render_mode="rgb_array")
+    env.reset(seed=0)
+    env.render()
+    if os.environ.get("MUJOCO_GL") == "egl":
+        egl = sys.modules["OpenGL.EGL"]
+        assert not egl.eglGetCurrentContext()
