@@ -37,6 +37,19 @@ def _layout(name: str) -> tuple[Any, ...]:
     return task.observation, task.action, task.substeps
 
 
+def fixed_task(value: Any, names: Sequence[str]) -> int | None:
+    """The index of the task that ``value`` names: its name among ``names``, its index, or None; else a ValueError."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return checks.integer("task", value, least=0, most=len(names) - 1)
+    checks.one_of("task", value, names)
+    places = [i for i, name in enumerate(names) if name == value]
+    if len(places) > 1:
+        raise ValueError(f"task={value!r} is not valid, since several tasks have this name; choose one of {places}")
+    return places[0]
+
+
 def reward_type(value: Any) -> str:
     """One of `REWARD_TYPES`; else a ValueError."""
     checks.one_of("reward_type", value, REWARD_TYPES)

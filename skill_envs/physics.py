@@ -58,6 +58,14 @@ class Physics:
             self._assigned = model_index.copy()
             self._batch.set_models([self.models[i] for i in model_index])
 
+    def model_index(self, sim: int) -> int:
+        """Which of ``models`` simulation ``sim`` runs on."""
+        return int(self._assigned[sim])
+
+    def write(self, sim: int, name: str, value: Float) -> None:
+        """Set a field of simulation ``sim``'s state, such as "xfrc_applied", the forces on its bodies [N, N m]."""
+        self._batch.bind(name)[sim] = value
+
     def reset(self, ids: Int) -> None:
         """Put the simulations ``ids`` into their models' default state."""
         self._batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
