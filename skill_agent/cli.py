@@ -1,4 +1,4 @@
-"""The command line: ``skill-embed demo | train | reproduce | film | report``."""
+"""The command line: ``skill-embed demo | train | reproduce | film | view | report``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from skill_agent.options import Demo, Film, Report, Reproduce, Train, given
+from skill_agent.options import Demo, Film, Report, Reproduce, Train, View, given
 from skill_agent.terminal import TRACEBACK, one_line, show_every_letter, with_paths
 
 _MOST_ENVS = 10_000  # in a training; more fill the memory before the first update
@@ -27,6 +27,7 @@ Command = (
     | Annotated[tyro.conf.OmitArgPrefixes[Train], tyro.conf.subcommand("train")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Film, tyro.conf.subcommand("film")]
+    | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Report, tyro.conf.subcommand("report")]
 )
 
@@ -234,6 +235,31 @@ def film(args: Film) -> None:
     print(args.out)
 
 
+def view(args: View) -> None:
+    """Open a window, in which skills, a policy or nothing acts."""
+    import torch
+
+    from skill_agent.policy import SkillPolicy
+    from skill_agent.skills import load_policy, load_skills
+    from skill_envs import ENVIRONMENTS, checks
+    from skill_envs import view as viewer
+
+    _check_env_id(args.env_id)
+    checks.integer("seed", args.seed, least=0)
+    task = int(args.task) if args.task.isdecimal() else args.task or None
+    if args.skills and args.policy:
+        raise ValueError("['skills', 'policy'] is not valid; give one of --skills and --policy")
+    policy: Any = None
+    if args.skills or args.policy:
+        policy = load_skills(args.skills) if args.skills else load_policy(args.policy)
+        n_tasks = policy.n_tasks if isinstance(policy, SkillPolicy) else 1
+        found = len(ENVIRONMENTS[args.env_id].tasks)
+        if found != n_tasks:
+            raise ValueError(f"{args.env_id} has {found} tasks; the policy has {n_tasks}")
+    torch.manual_seed(args.seed)
+    viewer.view(args.env_id, policy, seed=args.seed, task=task)
+
+
 def report(args: Report) -> None:
     """Draw and write."""
     from skill_agent.experiments.report import write_report
@@ -258,6 +284,7 @@ def main() -> None:
         Train: train,
         Reproduce: reproduce,
         Film: film,
+        View: view,
         Report: report,
     }
     show_every_letter()

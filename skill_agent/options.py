@@ -138,6 +138,22 @@ class Film:
 
 
 @dataclass(frozen=True)
+class View:
+    """Watch an environment in a window and push its block with the mouse; skills or a policy act, or nothing does."""
+
+    env_id: tyro.conf.Positional[str]
+    """The environment."""
+    skills: str = ""
+    """Skills: a name such as lwall, or the skills.safetensors that train or demo left."""
+    policy: str = ""
+    """A transferred policy: a name such as lwall, or a file left by reproduce fig5."""
+    task: str = ""
+    """The task of all episodes, by its name or its number; by default one is drawn for each."""
+    seed: int = 0
+    """Seed of start states, tasks, z and actions."""
+
+
+@dataclass(frozen=True)
 class Report:
     """Draw all figures and write the tables of the README and the docs from the kept records."""
 

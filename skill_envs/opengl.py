@@ -91,6 +91,15 @@ def _egl_in_use() -> Any:
     return sys.modules.get("OpenGL.EGL") if _backend() == "egl" else None
 
 
+def has_display() -> bool:
+    """Whether a window can be opened; where it can't, MuJoCo's and Gymnasium's viewers would hang or abort."""
+    import glfw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", glfw.GLFWError)
+        return bool(glfw.init())
+
+
 def no_opengl(error: Exception) -> RuntimeError:
     """The error to raise when OpenGL failed with ``error``."""
     said = str(error).rstrip(".")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -179,14 +178,8 @@ class _Window:
         Raises:
             RuntimeError: there is no display. Gymnasium's viewer would abort the process.
         """
-        import glfw
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", glfw.GLFWError)
-            if not glfw.init():
-                raise RuntimeError(
-                    "render_mode='human' needs a display; without one choose 'rgb_array' or 'depth_array'"
-                )
+        if not opengl.has_display():
+            raise RuntimeError("render_mode='human' needs a display; without one choose 'rgb_array' or 'depth_array'")
         from gymnasium.envs.mujoco.mujoco_rendering import WindowViewer
 
         self._viewer = WindowViewer(model, mujoco.MjData(model), width, height, _MAX_GEOMS)
