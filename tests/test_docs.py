@@ -104,7 +104,17 @@ def test_every_block_of_code_compiles_and_what_it_imports_is_there(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md-0", "environments.md-0", "learning.md-0", "learning.md-1", "learning.md-2"]
+    "name",
+    [
+        "README.md-0",
+        "environments.md-0",
+        "learning.md-0",
+        "learning.md-1",
+        "learning.md-2",
+        "dm_control.md-0",
+        "dm_control.md-1",
+        "dm_control.md-3",
+    ],
 )
 def test_cheap_blocks_of_code_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
