@@ -73,7 +73,7 @@ class _HandOver(NamedTuple):
 
 @cache
 def _hand_over(centre: Point, radius: float) -> _HandOver:
-    model = scenes.manipulation((), centre, centre, (0.01, 0.01), Camera((1, 0, 1), (0, 0, 0)))
+    model = scenes.manipulation((), centre, centre, (0.01, 0.01), Camera((1, 0, 1), (0, 0, 0))).compile()
     data, joints = mujoco.MjData(model), kinematics.HOME
     angles = np.linspace(0.0, 2 * np.pi, _NODES + 1) if radius else np.zeros(1)
     nodes, still = [], []
@@ -171,7 +171,7 @@ def _task(
     ground = (goal[0], goal[1], max(goal[2], heights[0]) - HALF_BLOCK + 0.002)  # under the lowest block at the goal
     return Task(
         summary=summary,
-        compile=lambda: scenes.manipulation(fixtures, block, ground, marker, camera, SPRING_STIFFNESS),
+        scene=lambda: scenes.manipulation(fixtures, block, ground, marker, camera, SPRING_STIFFNESS),
         start=_start(block, ring, arc, yaw_noise),
         observe=_observe,
         position=lambda qpos: qpos[:, _BLOCK],

@@ -26,7 +26,7 @@ _START_HALF_WIDTH = 0.1  # [m]
 def _point_mass(summary: str, *goals: tuple[float, float]) -> Task:
     return Task(
         summary=summary,
-        compile=lambda: scenes.point_mass(goals, _GOAL_RADIUS),
+        scene=lambda: scenes.point_mass(goals, _GOAL_RADIUS),
         start=lambda rng: (rng.uniform(-_START_HALF_WIDTH, _START_HALF_WIDTH, 2), np.zeros(2)),
         observe=lambda qpos, qvel, goal: np.concatenate((qpos, qvel), axis=1),
         position=lambda qpos: qpos,

@@ -1,4 +1,4 @@
-"""Scenes: MJCF assets composed into compiled models."""
+"""Scenes: MJCF assets composed into specifications of models."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _hashes() -> dict[str, str]:
         raise ValueError(f"{path} is missing or damaged: {error}") from error
 
 
-def point_mass(goals: tuple[tuple[float, float], ...], goal_radius: float) -> mujoco.MjModel:
+def point_mass(goals: tuple[tuple[float, float], ...], goal_radius: float) -> mujoco.MjSpec:
     """The point mass with a disc drawn at each goal; unused discs are invisible.
 
     Args:
@@ -74,7 +74,7 @@ def point_mass(goals: tuple[tuple[float, float], ...], goal_radius: float) -> mu
             disc.size[0] = goal_radius
         else:
             disc.rgba[3] = 0.0
-    return spec.compile()
+    return spec
 
 
 # The manipulation scene ------------------------------------------------------------------------
@@ -106,10 +106,10 @@ def manipulation(
     goal_size: tuple[float, float],
     camera: Camera,
     spring_stiffness: float = 0.0,
-) -> mujoco.MjModel:
+) -> mujoco.MjSpec:
     """The arm, the block and every fixture, those not in ``fixtures`` switched off.
 
-    All calls give models of equal sizes, so that one batch can run them together: a fixture that
+    All calls compile to models of equal sizes, so that one batch can run them together: a fixture that
     is off has no contacts, no stiffness, no active constraint, and is invisible.
 
     Args:
@@ -156,7 +156,7 @@ def manipulation(
 
     marker.pos, marker.size[:2] = goal, goal_size
     view.pos, view.quat = camera.position, _look_at(camera)
-    return scene.compile()
+    return scene
 
 
 def _switch_off(part: mujoco.MjSpec) -> None:

@@ -27,7 +27,7 @@ class Task:
 
     Attributes:
         summary: one sentence for the documentation.
-        compile: builds the MuJoCo model; all tasks of one environment give equal sizes.
+        scene: composes the specification of the MuJoCo model; all tasks of one environment compile to equal sizes.
         start: draws (qpos, qvel) at the start of an episode from the given generator.
         observe: (qpos, qvel, goal) of n simulations to observations (n, len(observation)); ``goal``
             is (n, d), the first of each simulation's goals.
@@ -49,7 +49,7 @@ class Task:
     """
 
     summary: str
-    compile: Callable[[], mujoco.MjModel]
+    scene: Callable[[], mujoco.MjSpec]
     start: Callable[[np.random.Generator], tuple[Float, Float]]
     observe: Callable[[Float, Float, Float], Float]
     position: Callable[[Float], Float]
@@ -65,3 +65,7 @@ class Task:
     light_shaping: float = 0.0
     after_step: Callable[[Float, Float], Float] | None = None
     start_summary: str = ""
+
+    def compile(self) -> mujoco.MjModel:
+        """A MuJoCo model of the scene."""
+        return self.scene().compile()

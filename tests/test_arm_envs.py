@@ -224,7 +224,7 @@ def test_a_fixture_of_the_list_is_in_the_scene_and_off_where_a_task_does_not_nam
     monkeypatch.setattr(scenes, "PARTS", (*scenes.PARTS, "ramp"))
     monkeypatch.setattr(scenes, "FIXTURES", (*scenes.FIXTURES, "ramp"))
     place = ((0.6, 0, 0.04), (0.6, 0, 0), (0.1, 0.001), scenes.Camera((1, 0, 1), (0, 0, 0)))
-    off, on = (scenes.manipulation(fixtures, *place).geom("ramp/ramp") for fixtures in ((), ("ramp",)))
+    off, on = (scenes.manipulation(fixtures, *place).compile().geom("ramp/ramp") for fixtures in ((), ("ramp",)))
     assert on.contype == 1 and off.contype != 1
     assert on.rgba[3] == 1 and off.rgba[3] == 0
 
@@ -268,3 +268,11 @@ def test_an_asset_that_is_no_mjcf_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(scenes, "ASSETS", tmp_path)
     with pytest.raises(ValueError, match=r"broken\.xml is no valid MJCF"):
         scenes.load("broken")
+
+
+@pytest.mark.parametrize("task", ["LWall", "RailPush", "SpringWall"])
+def test_a_scene_written_as_xml_is_the_scene(task):
+    model = TASKS[task].compile()
+    again = mujoco.MjModel.from_xml_string(TASKS[task].scene().to_xml())
+    for name in ("geom_pos", "geom_size", "geom_friction", "body_mass", "eq_data", "tendon_stiffness"):
+        np.testing.assert_allclose(getattr(again, name), getattr(model, name), atol=1e-6)
