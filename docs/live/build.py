@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from export import export
 from filelock import FileLock
 
 SOURCE = Path(__file__).resolve().parent
@@ -24,10 +25,6 @@ def build(folder: Path) -> None:
     Raises:
         RuntimeError: npm is missing, or failed; the message has its own words.
     """
-    # The folder of this file is on the path where it is a script, but not where a test loads it.
-    sys.path.insert(0, str(SOURCE))
-    from export import export
-
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     install()

@@ -38,6 +38,7 @@ const MOST_PATHS = 12; // older ones are dropped
 const LONGEST_PATH = 400; // points
 const PATH_WIDTH = 3; // [pixel]
 const PLANE_HEIGHT = 0.07; // of the path of a mass that moves in the plane [m]
+const SMALL = 700; // width of a phone's picture, for which coarser shadows do [pixel]
 const FLOOR = 24; // width of the floor [m]
 const FIELD = 0.25; // and of its fields [m]
 const UP = new Vector3(0, 0, 1);
@@ -67,6 +68,7 @@ export class Drawing {
     this.controls.maxPolarAngle = 0.495 * Math.PI; // not below the floor
     this.controls.minDistance = 0.3;
     this.controls.maxDistance = 6;
+    this.controls.addEventListener("change", () => (this.isOutdated = true));
     this.light();
     this.checker = new DataTexture(new Uint8Array(16), 2, 2);
     this.checker.colorSpace = SRGBColorSpace;
@@ -85,7 +87,7 @@ export class Drawing {
     this.scene.add(new HemisphereLight(0xffffff, 0xb8bcc4, 1.5), new AmbientLight(0xffffff, 0.35));
     const sun = new DirectionalLight(0xffffff, 1.9);
     sun.castShadow = true;
-    sun.shadow.mapSize.set(2048, 2048);
+    sun.shadow.mapSize.setScalar(this.canvas.clientWidth < SMALL ? 1024 : 2048);
     sun.shadow.bias = -0.0004;
     sun.shadow.normalBias = 0.01;
     sun.shadow.radius = 4;
@@ -105,6 +107,7 @@ export class Drawing {
     const [a, b] = fields.map((values) => values.map((value) => Math.round(255 * value)));
     this.checker.image.data.set([...a, ...b, ...b, ...a]);
     this.checker.needsUpdate = true;
+    this.isOutdated = true;
   }
 
   /** Show another simulation, from the camera of its model. */
@@ -143,7 +146,6 @@ export class Drawing {
     this.controls.target.copy(target);
     this.sun.target.position.copy(target);
     this.sun.position.copy(target).add(new Vector3(0.9, -1.2, 3));
-    this.isHome = true;
     this.resize(true);
   }
 
@@ -212,6 +214,7 @@ export class Drawing {
     const path = new Line2(new LineGeometry(), material);
     path.frustumCulled = path.visible = false;
     path.userData = { points: [], colours: [] };
+    this.isOutdated = true; // the block is where it starts
     this.paths.add(path);
     while (this.paths.children.length > MOST_PATHS) {
       const [oldest] = this.paths.children;
@@ -244,6 +247,7 @@ export class Drawing {
     const size = `${width}x${height}`;
     if (!width || !height || (size === this.size && !force)) return;
     this.size = size;
+    this.isOutdated = true;
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
     this.renderer.setSize(width, height, false);
     this.camera.aspect = width / height;
@@ -254,8 +258,12 @@ export class Drawing {
     this.controls.update();
   }
 
-  draw() {
+  /** Draw if anything has changed: the simulation has, or the picture by itself. */
+  draw(hasMoved) {
     this.resize();
+    this.controls.update(); // says whether the camera still moves
+    if (!hasMoved && !this.isOutdated) return;
+    this.isOutdated = false;
     const { data } = this.simulation;
     const poses = { geom: [data.geom_xpos, data.geom_xmat], site: [data.site_xpos, data.site_xmat] };
     for (const { mesh, index, of } of this.moving) {
@@ -266,7 +274,6 @@ export class Drawing {
       mesh.matrix.set(m[0], m[1], m[2], x, m[3], m[4], m[5], y, m[6], m[7], m[8], z, 0, 0, 0, 1);
     }
     for (const { mesh, from, to } of this.springs) this.stretch(mesh, data.site_xpos, from, to);
-    this.controls.update();
     this.renderer.render(this.scene, this.camera);
   }
 

@@ -6,7 +6,6 @@ the package writes the same files.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple

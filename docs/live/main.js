@@ -132,8 +132,9 @@ function frame(now) {
   requestAnimationFrame(frame);
   const seconds = Math.min((now - last) / 1000, LONGEST_FRAME);
   last = now;
-  if (playing && !document.hidden) play(seconds);
-  drawing.draw();
+  const plays = playing && !document.hidden;
+  if (plays) play(seconds);
+  drawing.draw(plays);
 }
 
 // Showing ---------------------------------------------------------------------------------------
