@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint docs bench results mujoco4 gl clean
+.PHONY: help demo test lint docs live bench results mujoco4 gl browser clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -29,7 +29,7 @@ demo: $(INSTALLED) gl  ## train the two-goal point-mass skills; figure, video an
 test: export OMP_NUM_THREADS := 1
 test: export MKL_NUM_THREADS := 1
 test: export OPENBLAS_NUM_THREADS := 1
-test: $(INSTALLED) gl  ## run the tests
+test: $(INSTALLED) gl browser  ## run the tests
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(INSTALLED)  ## check style, formatting and types
@@ -39,6 +39,10 @@ lint: $(INSTALLED)  ## check style, formatting and types
 
 docs: $(INSTALLED) gl  ## regenerate the pages and pictures in docs/envs
 	$(BIN)/python docs/generate.py
+
+live: $(INSTALLED)  ## build the page that runs the skills in a browser, into site/live (needs npm)
+	$(BIN)/python docs/live/build.py site/live
+	@echo "see it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site, then http://127.0.0.1:8000/live/"
 
 bench: $(INSTALLED)  ## measure; each benchmark writes its numbers to benchmarks/*.json
 	@set -e; for script in benchmarks/*.py; do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
@@ -55,6 +59,7 @@ mujoco4: $(INSTALLED)  ## say how the environments differ on MuJoCo 4
 clean:  ## remove the virtual environment, caches and builds; runs/ stays
 	if [ -e "$(INSTALLED)" ]; then rm -rf "$(VENV)"; fi
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf docs/live/node_modules site/live
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): setup.py pyproject.toml
@@ -76,3 +81,15 @@ gl: $(INSTALLED)
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libegl1 libgl1-mesa-dri; } >/dev/null 2>&1; \
 	fi; \
 	frame || echo "off-screen rendering does not work here: install libegl1 and libgl1-mesa-dri (Debian, Ubuntu) or your system's EGL"
+
+# The live page is tested in Chromium. As above: what is missing is installed where that is possible, and a test that
+# finds none says that it is skipped.
+browser:
+	@missing=""; \
+	command -v chromium >/dev/null || missing="chromium"; \
+	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing $$missing for the tests of the live page"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 180 apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null 2>&1; \
+	fi; true
