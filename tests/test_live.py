@@ -157,6 +157,7 @@ def test_the_page_in_a_browser(url):
     tapped = np.subtract(found["tapped"]["z"], (middle.low + middle.high) / 2)
     assert np.sort(np.abs(tapped))[:2].max() < 0.1  # the two dimensions of the map
 
+    assert found["last"]["task"] == "PointMassUp" and not found["last"]["byMapping"]
     assert found["families"] == list(FAMILIES) and found["shown"] == list(FAMILIES.values())
     for family, distance in found["compared"].items():
         assert distance["open"] < 1e-4, family  # [m]

@@ -15,6 +15,7 @@ const element = (id) => document.getElementById(id);
 
 let mujoco, scenes, drawing, map;
 let family, task, simulation, policy;
+let wanted; // the task chosen last, which may still be loading
 let code; // z in use
 let byMapping = true; // whether the mapping chooses z
 let playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -41,9 +42,13 @@ async function select(familyName, taskName) {
   const chosen = scenes.families.find(({ name }) => name === familyName);
   const next = chosen?.tasks.find(({ name }) => name === taskName) ?? chosen?.tasks[0];
   if (!next) throw new Error(`no scene ${familyName}; choose from ${scenes.families.map(({ name }) => name)}`);
+  wanted = next;
   const [xml, networks] = await Promise.all([read(next.xml, "text"), chosen === family ? policy : policyOf(chosen)]);
-  simulation?.delete();
+  // Another one may have been chosen since; that one is shown.
+  if (wanted !== next) return;
+  const former = simulation;
   simulation = new Simulation(mujoco, xml, next);
+  former?.delete();
   const isOtherFamily = chosen !== family;
   family = chosen;
   task = next;
@@ -53,7 +58,8 @@ async function select(familyName, taskName) {
   // The mean of the task's own p(z|t), or of the first one's.
   const own = family.embedded.indexOf(task.title);
   code = Float32Array.from(policy.skills.embedding()[Math.max(own, 0)].mean);
-  episode = 0;
+  episode = finished = succeeded = 0;
+  element("difference").textContent = "";
   drawing.show(simulation);
   showChoices();
   begin();

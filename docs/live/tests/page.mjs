@@ -49,6 +49,10 @@ try {
   await page.locator("#map").tap();
   found.tapped = await state();
 
+  // Of two choices at once, the last one counts, though its larger file comes later or sooner.
+  await page.evaluate(() => Promise.all([window.live.select("railpush"), window.live.select("pointmass", "PointMassUp")]));
+  found.last = await state();
+
   for (const family of found.families) {
     await page.evaluate((name) => window.live.select(name), family);
     (found.shown ??= []).push((await state()).task);
