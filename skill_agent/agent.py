@@ -37,7 +37,7 @@ from skill_agent.divergence import (
     parameters_kept,
 )
 from skill_agent.objective import Draws
-from skill_agent.observations import split_observation_space
+from skill_agent.observations import check_normalised, split_observation_space
 from skill_agent.policy import SkillPolicy, SkillState
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.returns import masked_mean
@@ -84,7 +84,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         """Take SB3's arguments and the method's settings.
 
         Args:
-            policy: "MultiInputPolicy" for observations with a task, "MlpPolicy" for a Box.
+            policy: "MultiInputPolicy" for observations with a task or its parameters, "MlpPolicy" for a Box.
             env: an environment, a vector environment of SB3, or the id of a registered one.
             learning_rate: of Adam, for all networks; may be a schedule.
             buffer_size: transitions kept in replay; a whole float such as 1e6 is taken, as in ``learning_starts``.
@@ -145,15 +145,16 @@ class SkillEmbedding(OffPolicyAlgorithm):
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        box, _ = split_observation_space(self.observation_space)
+        box, task_space = split_observation_space(self.observation_space)
         self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space, self.action_space, self.lr_schedule, config=self.config, **self.policy_kwargs
         )
         self.policy.to(self.device)
         if self.replay_buffer is None:
             latent_dim = self.policy.embedding_distribution.dim
+            n_parameters = spaces.flatdim(task_space) if isinstance(task_space, spaces.Box) else None
             self.replay_buffer = TrajectoryReplayBuffer(
-                self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs
+                self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs, n_parameters
             )
         # The factor of a1 and a2 in force; compiled code sees a tensor change.
         self._versatility = torch.ones((), device=self.device)
@@ -232,6 +233,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         self._convert_train_freq()
         if self.env is not None:
             arguments.episodes_of_one(self.train_freq, self.n_envs)
+        check_normalised(self._vec_normalize_env)
         given = {
             "total_timesteps": total_timesteps,
             "callback": callback,

@@ -19,14 +19,13 @@ from stable_baselines3.common.type_aliases import TrainFreq
 from stable_baselines3.common.utils import get_device
 from torch import nn
 
-from skill_agent.config import SkillConfig
+from skill_agent.config import DEEPEST, WIDEST, SkillConfig
 from skill_envs import checks
 
 Check = Callable[[str, Any], Any]  # of name and value; the value as it is kept, or a ValueError
 
 MOST_STEPS = 10**12
 # Files of skills have the same limits, so that whatever is built can be exported and loaded.
-WIDEST, DEEPEST = 4_096, 16  # of hidden layers
 LONGEST_HOLD = 10_000
 SEEDS = 2**32  # NumPy's global generator takes seeds below this
 

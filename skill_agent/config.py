@@ -14,6 +14,7 @@ EMBEDDINGS = ("gaussian", "bernoulli", "task_id")
 # Networks compute in float32, where products of numbers beyond these would be infinite or zero.
 _LARGEST, _SMALLEST = 10**9, 1e-9
 _LARGEST_LOG_STD = 20
+DEEPEST, WIDEST = 16, 4096  # of hidden layers
 
 
 class Valid(NamedTuple):
@@ -42,6 +43,12 @@ def _check_bounds(name: str, value: Any) -> tuple[float, float]:
     return low, high
 
 
+def _check_layers(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= DEEPEST:
+        raise ValueError(f"{name}={value!r} is not valid; choose from 1 to {DEEPEST} widths")
+    return tuple(checks.integer(f"{name}[{i}]", width, 1, WIDEST) for i, width in enumerate(value))
+
+
 def _check_channels(name: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"{name}={value!r} is not valid; choose None or at least one entry of the state")
@@ -56,6 +63,7 @@ _BOOLEAN = Valid("True or False", checks.boolean)
 _BOUNDS = Valid(
     f"two numbers from {-_LARGEST_LOG_STD} to {_LARGEST_LOG_STD}, the first below the second", _check_bounds
 )
+_LAYERS = Valid(f"from 1 to {DEEPEST} widths of at most {WIDEST:,}", _check_layers)
 _CHANNELS = Valid("entries of the state, none twice", _check_channels)
 
 
@@ -102,11 +110,12 @@ class SkillConfig:
     embedding: str = _setting(
         "gaussian",
         _one_of(EMBEDDINGS),
-        "kind of p(z|t): Gaussian, Bernoulli by the Concrete relaxation, or the one-hot task id as a baseline",
+        "kind of p(z|t): Gaussian, Bernoulli by the Concrete relaxation, or the one-hot task id (continuous parameters "
+        "themselves) as a baseline",
         group="embedding",
     )
     embedding_dim: int = _setting(
-        3, _integer(1, 1_024), "size of z; with task_id z has the number of tasks as its size"
+        3, _integer(1, 1_024), "size of z; with task_id z has the number of tasks (or parameters) as its size"
     )
     embedding_log_std: tuple[float, float] = _setting(
         (-2.5, -0.5), _BOUNDS, "bounds of the embedding's log standard deviation (Gaussian)"
@@ -119,6 +128,9 @@ class SkillConfig:
     )
     embedding_mean_bound: float = _setting(
         3.0, _POSITIVE, "bound of the embedding's mean (Gaussian) or logit (Bernoulli)"
+    )
+    embedding_net_arch: tuple[int, ...] = _setting(
+        (64, 64), _LAYERS, "hidden layers of p(z|c), where tasks have continuous parameters c in place of an index"
     )
     temperature: float = _setting(0.67, _POSITIVE, "temperature of the Concrete relaxation (Bernoulli)")
     z_period: int | None = _setting(

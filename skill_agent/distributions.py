@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
 from skill_agent.config import SkillConfig
@@ -17,6 +18,8 @@ from skill_agent.densities import (
     gaussian_log_prob,
     gaussian_sample,
 )
+from skill_agent.observations import TaskSpace, example_tasks
+from skill_agent.perceptrons import Perceptrons
 
 
 def bounded(raw: Tensor, bounds: tuple[float, float]) -> Tensor:
@@ -176,11 +179,11 @@ class Bernoulli(Distribution):
 
 
 class TaskId(Distribution):
-    """The one-hot task in place of an embedding: the baseline. Nothing is learned or inferred."""
+    """The one-hot task, or its parameters, in place of an embedding: the baseline. Nothing is learned or inferred."""
 
-    def __init__(self, n_tasks: int) -> None:
-        """Set the number of tasks."""
-        self.dim, self.n_params, self.max_entropy = n_tasks, n_tasks, 0.0
+    def __init__(self, context_dim: int) -> None:
+        """Set the number of tasks, or of parameters."""
+        self.dim, self.n_params, self.max_entropy = context_dim, context_dim, 0.0
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
         """Nothing is drawn."""
@@ -211,23 +214,33 @@ class TaskId(Distribution):
         return torch.where((params_p == params_q).all(-1), 0.0, math.inf)
 
 
-def make_distributions(config: SkillConfig, n_tasks: int) -> tuple[Distribution, Distribution]:
-    """The families of the embedding p(z|t) and of the inference network q(z|a, s^H)."""
+def make_distributions(config: SkillConfig, context_dim: int) -> tuple[Distribution, Distribution]:
+    """The families of the embedding p(z|t) and of the inference network q(z|a, s^H).
+
+    Args:
+        config: settings.
+        context_dim: T, the number of tasks, or C, the number of a task's parameters.
+    """
     dim, bound = config.embedding_dim, config.embedding_mean_bound
     if config.embedding == "gaussian":
         return Gaussian(dim, config.embedding_log_std, bound), Gaussian(dim, config.inference_log_std, 2 * bound)
     if config.embedding == "bernoulli":
         family = Bernoulli(dim, config.temperature, bound)
         return family, Bernoulli(dim, config.temperature, 2 * bound)
-    return TaskId(n_tasks), TaskId(n_tasks)
+    return TaskId(context_dim), TaskId(context_dim)
 
 
 class Embedding(nn.Module):
-    """p(z|t): a table of distribution parameters, which is a linear map of the one-hot task."""
+    """p(z|t): a table of distribution parameters, which is a linear map of the one-hot task.
+
+    Attributes:
+        n_tasks: T.
+    """
 
     def __init__(self, family: Distribution, n_tasks: int, init_std: float = 0.0) -> None:
         """Start the tasks' means (or logits) at draws from N(0, init_std^2); with 0 only needed differences grow."""
         super().__init__()
+        self.n_tasks = n_tasks
         self.table: nn.Parameter | Tensor
         if isinstance(family, TaskId):
             self.register_buffer("table", torch.eye(n_tasks))
@@ -239,3 +252,65 @@ class Embedding(nn.Module):
     def forward(self, task: Tensor) -> Tensor:
         """Parameters (n, n_params) for task indices (n,)."""
         return self.table[task]
+
+    def context(self, task: Tensor) -> Tensor:
+        """What the critic sees of task indices (n,): the one-hot tasks (n, T)."""
+        return torch.eye(self.n_tasks, device=task.device)[task]
+
+
+class ParameterEmbedding(nn.Module):
+    """p(z|c) of tasks with continuous parameters c: a network from c to the distribution's parameters.
+
+    Its methods are those of `Embedding`, with parameters (n, C) in place of indices (n,).
+    """
+
+    def __init__(
+        self, family: Distribution, space: spaces.Box, config: SkillConfig, activation: type[nn.Module]
+    ) -> None:
+        """Build the network.
+
+        Args:
+            family: of p(z|c).
+            space: of c, with finite bounds.
+            config: hidden layers, and the spread of the means over c at the start.
+            activation: between layers.
+        """
+        super().__init__()
+        self._low, self._high = space.low.tolist(), space.high.tolist()
+        self.network: Perceptrons | None = None
+        if isinstance(family, TaskId):
+            return
+        sizes = [len(self._low), *config.embedding_net_arch, family.n_params]
+        self.network = Perceptrons(1, sizes, activation, config.bf16)
+        with torch.no_grad():
+            # As a table does, it begins with one distribution for all tasks, or with means of a given spread.
+            last = self.network.weights[-1]
+            if config.embedding_init_std:
+                means = self(example_tasks(space, last.device))[:, : family.dim]
+                last[..., : family.dim] *= config.embedding_init_std / means.std(0).clamp(min=1e-6)
+                last[..., family.dim :] = 0.0
+            else:
+                last.zero_()
+            self.network.biases[-1].zero_()
+
+    def forward(self, task: Tensor) -> Tensor:
+        """Parameters (..., n_params) for c (..., C)."""
+        context = self.context(task)
+        if self.network is None:
+            return context
+        outputs: Tensor = self.network(context.flatten(0, -2))[0]
+        return outputs.reshape(*context.shape[:-1], -1)
+
+    def context(self, task: Tensor) -> Tensor:
+        """What the networks see of c (..., C): the same, scaled from its bounds to [-1, 1]."""
+        low, high = task.new_tensor(self._low), task.new_tensor(self._high)
+        return 2 * (task - low) / (high - low) - 1
+
+
+def make_embedding(
+    family: Distribution, space: TaskSpace, config: SkillConfig, activation: type[nn.Module]
+) -> Embedding | ParameterEmbedding:
+    """P(z|t) of tasks in ``space``, by their index or by their parameters."""
+    if isinstance(space, spaces.Box):
+        return ParameterEmbedding(family, space, config, activation)
+    return Embedding(family, int(space.n), config.embedding_init_std)

@@ -12,14 +12,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from skill_agent.arguments import DEEPEST, WIDEST
-from skill_agent.config import SkillConfig
+from skill_agent.config import DEEPEST, WIDEST, SkillConfig
 from skill_envs import checks
 
 MAX_PARAMETERS = 2**26  # of all networks together, critics included [256 MiB]
 MAX_STATE = 65_536  # entries of an observation
 MAX_ACTION = 1024  # entries of an action
 MAX_TASKS = 4096
+MAX_PARAMETERS_OF_A_TASK = 1024
 MAX_DIM = 1024  # of z
 MAX_TABLE = 65_536  # tasks times the size of z
 MAX_STEPS = 1_000_000  # between two draws of z

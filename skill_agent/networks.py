@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from skill_agent import arguments
 from skill_agent.config import SkillConfig
-from skill_agent.distributions import Embedding, TaskId, bounded, make_distributions
+from skill_agent.distributions import TaskId, bounded, make_distributions, make_embedding
 from skill_agent.divergence import check_observation
 from skill_agent.observations import split_observation_space
 from skill_agent.perceptrons import Perceptrons
@@ -30,12 +30,13 @@ class SkillNetworks(BasePolicy):
     """Embedding p(z|t), policy pi(a|s,z), inference network q(z|a, s^H) and critics.
 
     Attributes:
-        n_tasks: T, 1 for a Box observation.
+        task_space: of task indices, or of continuous parameters c in their place.
+        n_tasks: T, 1 for a Box observation and for tasks with parameters.
         state_dim: S, of the observation without the task, flattened.
-        embedding: parameters of p(z|t).
+        embedding: parameters of p(z|t), and the context, which is what the critic sees of a task.
         actor: (state, code of z) to mean and log standard deviation of the action.
         inference: (action, state segment) to parameters of q(z|a, s^H); None for "task_id".
-        critics: (state, action, code of z, one-hot task) to values.
+        critics: (state, action, code of z, context) to values.
         critics_target: a copy of ``critics``, refreshed now and then.
     """
 
@@ -55,7 +56,7 @@ class SkillNetworks(BasePolicy):
         """Build the networks.
 
         Args:
-            observation_space: a Box, or a Dict of "observation" (Box) and "task" (Discrete).
+            observation_space: a Box, or a Dict of "observation" (Box) and "task" (Discrete, or a Box of parameters).
             action_space: a Box.
             lr_schedule: learning rate by remaining progress.
             config: settings of the method.
@@ -91,8 +92,10 @@ class SkillNetworks(BasePolicy):
         self.activation_fn = activation_fn
         self.config = config or SkillConfig()
         self.net_arch = _check_net_arch(net_arch)
-        self.box, self.n_tasks = split_observation_space(observation_space)
-        self.embedding_distribution, self.inference_distribution = make_distributions(self.config, self.n_tasks)
+        self.box, self.task_space = split_observation_space(observation_space)
+        self.n_tasks = int(self.task_space.n) if isinstance(self.task_space, spaces.Discrete) else 1
+        context_dim = spaces.flatdim(self.task_space)  # T, or C
+        self.embedding_distribution, self.inference_distribution = make_distributions(self.config, context_dim)
         state_dim, action_dim = math.prod(self.box.shape), math.prod(action_space.shape)
         z_dim = self.embedding_distribution.dim
         self.state_dim = state_dim
@@ -102,7 +105,7 @@ class SkillNetworks(BasePolicy):
         self.state_scale: Tensor
         self.register_buffer("state_mean", torch.zeros(state_dim))
         self.register_buffer("state_scale", torch.ones(state_dim))
-        self.embedding = Embedding(self.embedding_distribution, self.n_tasks, self.config.embedding_init_std)
+        self.embedding = make_embedding(self.embedding_distribution, self.task_space, self.config, activation_fn)
 
         def perceptrons(count: int, *sizes: int) -> Perceptrons:
             return Perceptrons(count, list(sizes), activation_fn, self.config.bf16)
@@ -120,7 +123,7 @@ class SkillNetworks(BasePolicy):
                 if max(channels) >= state_dim:
                     raise ValueError(f"inference_channels={channels} is not valid; choose from 0 to {state_dim - 1}")
             self.inference = perceptrons(1, inputs, *self.net_arch["inference"], self.inference_distribution.n_params)
-        critic_inputs = state_dim + action_dim + z_dim + self.n_tasks
+        critic_inputs = state_dim + action_dim + z_dim + context_dim
         self.critics = perceptrons(self.config.n_critics, critic_inputs, *self.net_arch["qf"], 1)
         self.critics_target = perceptrons(self.config.n_critics, critic_inputs, *self.net_arch["qf"], 1)
         self.critics_target.load_state_dict(self.critics.state_dict())
@@ -205,7 +208,7 @@ class SkillNetworks(BasePolicy):
             state: (..., S).
             action: (..., A).
             code: (..., Z).
-            task: (..., T) one-hot.
+            task: (..., T) one-hot, or (..., C) scaled parameters.
             target: use the target network.
             frozen: pass gradients to the inputs only.
             count: evaluate only the first ``count`` critics.

@@ -1,6 +1,7 @@
 """The losses of one update (paper, equations 3 and 5 to 7), as functions of the networks and a batch from replay.
 
-Shapes: B windows, L steps, S state, A action, Z code of z, T tasks, K critics, H states of a segment.
+Shapes: B windows, L steps, S state, A action, Z code of z, T tasks (or their parameters), K critics, H states of a
+segment.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from skill_agent.densities import gaussian_entropy, gaussian_log_prob, gaussian_sample
@@ -61,7 +63,7 @@ def losses(
     """
     state_t = batch.observation[:, :-1]  # (B, L, S)
     steps = state_t.shape[1]
-    task = torch.eye(policy.n_tasks, device=state_t.device)[batch.task][:, None].expand(-1, steps, -1)  # (B, L, T)
+    task = policy.embedding.context(batch.task)[:, None].expand(-1, steps, -1)  # (B, L, T)
     code = policy.embedding_distribution.code(batch.latent)[:, None].expand(-1, steps, -1)  # (B, L, Z)
 
     log_q = inference_log_prob(policy, batch, draws)  # (B, L)
@@ -171,7 +173,10 @@ def actor_loss(
     action = gaussian_sample(torch.tanh(raw_mean), log_std, draws.action)
     value = masked_mean(policy.value(state_t, action, code, task, target=False, frozen=True, count=1)[0], batch.mask)
     policy_entropy = masked_mean(gaussian_entropy(log_std), batch.mask)
-    every_task = torch.arange(policy.n_tasks, device=state_t.device)
+    # Parameters are too many to go through: the batch has a sample of them.
+    every_task = batch.task
+    if isinstance(policy.task_space, spaces.Discrete):
+        every_task = torch.arange(policy.n_tasks, device=state_t.device)
     embedding_entropy = policy.embedding_distribution.entropy(policy.embedding(every_task)).mean()
     embedding_coef = config.embedding_entropy_coef * versatility
     loss = -value - config.policy_entropy_coef * policy_entropy - embedding_coef * embedding_entropy

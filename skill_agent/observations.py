@@ -4,29 +4,75 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
 from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from skill_agent import arguments
 
+_EXAMPLES = 256  # of parameters
 
-def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
-    """The Box part of an observation space and its number of tasks.
+TaskSpace = spaces.Discrete | spaces.Box  # of an index t, or of continuous parameters c
+
+
+def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, TaskSpace]:
+    """The Box part of an observation space, and the space of its tasks: of one task where there is no other part.
 
     Raises:
-        ValueError: the space is neither a Box nor a Dict of "observation" and "task".
+        ValueError: the space is neither a Box nor a Dict of "observation" and "task", or the latter can't be learned.
     """
-    box, n_tasks = space, 1
+    box: spaces.Space[Any] = space
+    task: TaskSpace = spaces.Discrete(1)
     if isinstance(space, spaces.Dict):
-        task = space.spaces.get("task")
-        if set(space.spaces) != {"observation", "task"} or not isinstance(task, spaces.Discrete):
-            raise ValueError(f"{space} is not valid; a Dict needs 'observation' (Box) and 'task' (Discrete)")
-        if task.start != 0:
-            raise ValueError(f"task={task} is not valid; tasks are numbered from start=0")
-        box, n_tasks = space.spaces["observation"], int(task.n)
+        task = _task_space(space)
+        box = space.spaces["observation"]
     if not isinstance(box, spaces.Box):
         raise ValueError(f"observation_space={space} is not valid; an observation is a Box, alone or in a Dict")
-    return box, n_tasks
+    return box, task
+
+
+def _task_space(space: spaces.Dict) -> TaskSpace:
+    """The space of the tasks of a Dict; else a ValueError."""
+    task = space.spaces.get("task")
+    if set(space.spaces) != {"observation", "task"} or not isinstance(task, spaces.Discrete | spaces.Box):
+        raise ValueError(f"{space} is not valid; a Dict needs 'observation' (Box) and 'task' (Discrete or Box)")
+    if isinstance(task, spaces.Discrete):
+        if task.start != 0:
+            raise ValueError(f"task={task} is not valid; tasks are numbered from start=0")
+        return task
+    if len(task.shape) != 1 or task.dtype.kind != "f":
+        raise ValueError(f"task={task} is not valid; parameters of tasks are a vector of floats, such as shape (2,)")
+    # The networks see parameters scaled by their bounds.
+    with np.errstate(over="ignore"):
+        width = np.float32(task.high) - np.float32(task.low)
+    if not (np.isfinite(width) & (width > 0)).all():
+        raise ValueError(f"task={task} is not valid; parameters of tasks need finite bounds, the lower below the upper")
+    return task
+
+
+def example_tasks(space: TaskSpace, device: torch.device) -> Tensor:
+    """Tasks that stand for all: every index (T,), or parameters (n, C) that are spread evenly over their bounds."""
+    if isinstance(space, spaces.Discrete):
+        return torch.arange(int(space.n), device=device)
+    share = np.random.default_rng(0).random((_EXAMPLES, *space.shape))
+    spread = space.low + share * (space.high.astype(np.float64) - space.low)
+    return torch.as_tensor(spread.astype(np.float32), device=device)
+
+
+def check_normalised(env: VecNormalize | None) -> None:
+    """Check that parameters of tasks reach the networks as the environment gives them.
+
+    Raises:
+        ValueError: a VecNormalize changes them, and from step to step in another way.
+    """
+    if env is None or not env.norm_obs or not isinstance(env.observation_space, spaces.Dict):
+        return
+    if "task" in (env.norm_obs_keys or []):
+        raise ValueError(
+            f"norm_obs_keys={env.norm_obs_keys} is not valid with parameters of tasks; choose ['observation']"
+        )
 
 
 def check_kind(observation: Any, space: spaces.Space[Any]) -> None:
@@ -43,17 +89,26 @@ def check_kind(observation: Any, space: spaces.Space[Any]) -> None:
         raise ValueError(f"an observation with keys {given} is not valid; choose {valid or space}")
     if isinstance(observation, dict):
         arguments.array("observation['observation']", observation["observation"])
-        arguments.whole_numbers("observation['task']", observation["task"])
+        task = space["task"] if isinstance(space, spaces.Dict) else None
+        kind = arguments.array if isinstance(task, spaces.Box) else arguments.whole_numbers
+        kind("observation['task']", observation["task"])
     else:
         arguments.array("observation", observation)
 
 
-def check_tasks(task: Tensor, n_tasks: int) -> None:
-    """Check task indices (n,).
+def check_tasks(task: Tensor, space: TaskSpace) -> None:
+    """Check task indices (n,), or parameters (n, C).
 
     Raises:
         ValueError: one is out of range.
     """
+    if isinstance(space, spaces.Box):
+        low, high = torch.as_tensor(space.low).to(task), torch.as_tensor(space.high).to(task)
+        outside = ((task < low) | (task > high)).any(1)
+        if outside.any():
+            raise ValueError(f"task={task[outside][0].tolist()} is not valid; choose parameters in {space}")
+        return
+    n_tasks = int(space.n)
     if len(task) and (task.min() < 0 or task.max() >= n_tasks):
         raise ValueError(f"task={task.tolist()} is not valid; choose integers from 0 to {n_tasks - 1}")
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
@@ -53,17 +54,20 @@ class SkillPolicy(SkillNetworks):
         return torch.randn(shape, generator=generator, device=self.device)
 
     def draw_latent(self, task: Tensor, generator: torch.Generator | None, deterministic: bool = False) -> Tensor:
-        """Latents (n, Z) for tasks (n,): a draw from p(z|t), or its mode."""
+        """Latents (n, Z) for tasks (n,) or (n, C): a draw from p(z|t), or its mode."""
         params = self.embedding(task)
         if deterministic:
             return self.embedding_distribution.mode(params)
-        noise = self.embedding_distribution.noise(tuple(task.shape), generator, self.device)
+        noise = self.embedding_distribution.noise(tuple(params.shape[:-1]), generator, self.device)
         return self.embedding_distribution.sample(params, noise)
 
     def split(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        """Flat observations (n, S) without the task, and task indices (n,)."""
+        """Flat observations (n, S) without the task, and task indices (n,) or parameters (n, C)."""
         if isinstance(obs, dict):
-            return obs["observation"].float().reshape(-1, self.state_dim), obs["task"].long().reshape(-1)
+            flat = obs["observation"].float().reshape(-1, self.state_dim)
+            if isinstance(self.task_space, spaces.Box):
+                return flat, obs["task"].float().reshape(-1, *self.task_space.shape)
+            return flat, obs["task"].long().reshape(-1)
         return obs.float().reshape(-1, self.state_dim), torch.zeros(len(obs), dtype=torch.long, device=obs.device)
 
     def next_state(
@@ -124,7 +128,7 @@ class SkillPolicy(SkillNetworks):
         if state is not None:
             last = self._check_state(state)
             lengths["state"] = len(last.age)
-        check_tasks(task, self.n_tasks)
+        check_tasks(task, self.task_space)
         check_lengths(n, lengths)
         with torch.no_grad():
             now = self.next_state(task, last, starts, None, deterministic)

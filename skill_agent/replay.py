@@ -30,7 +30,7 @@ class BehaviourStep(NamedTuple):
     log_prob: NDArray[np.float32]  # (n,) log b(a|z,s)
     latent: NDArray[np.float32]  # (n, Z)
     latent_log_prob: NDArray[np.float32]  # (n,) log b(z|t); 0 unless Retrace is to use it
-    task: NDArray[np.int64]  # (n,)
+    task: NDArray[Any]  # (n,) int64, or (n, C) float32 parameters
     age: NDArray[np.int64]  # (n,) steps since z was drawn
 
 
@@ -49,7 +49,7 @@ class TrajectoryBatch(NamedTuple):
     log_prob: Tensor  # (B, L)
     latent: Tensor  # (B, Z)
     latent_log_prob: Tensor  # (B,)
-    task: Tensor  # (B,) int64
+    task: Tensor  # (B,) int64, or (B, C) parameters
 
 
 class TrajectoryReplayBuffer(ReplayBuffer):
@@ -63,6 +63,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         latent_dim: int,
         device: torch.device | str = "auto",
         n_envs: int = 1,
+        n_parameters: int | None = None,
     ) -> None:
         """Allocate the buffer.
 
@@ -73,6 +74,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             latent_dim: size of z.
             device: where sampled batches go.
             n_envs: number of environments.
+            n_parameters: C, the number of parameters that a task has; None where tasks have an index.
         """
         # Whatever the types of the spaces, the networks see float32.
         observation = spaces.Box(-np.inf, np.inf, (math.prod(observation_space.shape),))
@@ -82,7 +84,9 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self.log_prob = np.zeros(shape, np.float32)
         self.latent = np.zeros((*shape, latent_dim), np.float32)
         self.latent_log_prob = np.zeros(shape, np.float32)
-        self.task = np.zeros(shape, np.int64)
+        self.task: NDArray[Any] = np.zeros(shape, np.int64)
+        if n_parameters is not None:
+            self.task = np.zeros((*shape, n_parameters), np.float32)
         self.age = np.zeros(shape, np.int64)
         self.stretch = np.full(shape, -2, np.int64)  # id of the stretch of constant z; -2: empty
         self._last_stretch = np.full(n_envs, -1, np.int64)  # of a stretch that began before the buffer
@@ -152,7 +156,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
         Args:
             state: what may come from `state`, or from a stranger's file.
-            n_tasks: the number of tasks that rows may be of.
+            n_tasks: the number of tasks that rows may be of, where tasks have an index.
 
         Raises:
             ValueError: an entry is not; the message names it.
@@ -165,10 +169,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         limits: dict[str, tuple[float, float]] = {
             "dones": (0, 1),
             "timeouts": (0, 1),
-            "task": (0, n_tasks - 1),
             "age": (0, saved.MOST),
             "stretch": (-1, saved.MOST),
         }
+        if self.task.ndim == 2:
+            limits["task"] = (0, n_tasks - 1)
         with saved.within("rows"):
             saved.entries(state["rows"], _ROWS)
             for name in _ROWS:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
@@ -26,7 +27,7 @@ class Rollouts(NamedTuple):
     reward: Array  # (n, T)
     success: NDArray[np.bool_]  # (n, T)
     latent: Array  # (n, Z)
-    task: NDArray[np.int64]  # (n,)
+    task: NDArray[Any]  # (n,) int64, or (n, C) float32 parameters
 
 
 class Step(NamedTuple):
@@ -54,6 +55,19 @@ def make_batch(env_id: str, n: int, n_tasks: int, **kwargs: Any) -> VectorEnv[An
     if found != n_tasks:
         raise ValueError(f"{env_id} has {found} tasks; the policy has {n_tasks}")
     return env
+
+
+def _check_parameters(policy: SkillPolicy, env_id: str, env: VectorEnv[Any, Any, Any]) -> None:
+    """Check that a policy's tasks have the parameters that the environment's have, or neither has any.
+
+    Raises:
+        ValueError: they have not.
+    """
+    space = env.single_observation_space
+    of_env = space["task"] if isinstance(space, spaces.Dict) and isinstance(space["task"], spaces.Box) else None
+    of_policy = policy.task_space if isinstance(policy.task_space, spaces.Box) else None
+    if of_env != of_policy:
+        raise ValueError(f"{env_id} has tasks with parameters in {of_env}; the policy has them in {of_policy}")
 
 
 def play(env: VectorEnv[Any, Any, Any], observation: Any, choose: Callable[[Any], NDArray[Any]]) -> Iterator[Step]:
@@ -87,23 +101,29 @@ def rollout(
     seed: int,
     *,
     discrete: bool = False,
+    **kwargs: Any,
 ) -> Rollouts:
     """Run the policy for whole episodes, all in one batch.
 
     Args:
         policy: the networks of a trained agent.
         env_id: an environment of the suite with as many tasks as the policy.
-        episodes_per_task: episodes of every task, in the order of the tasks.
+        episodes_per_task: episodes of every task, in the order of the tasks; where a task has parameters, each draws
+            its own.
         seed: seeds start states, z and actions.
         discrete: draw a Bernoulli z itself, in place of its relaxation.
+        **kwargs: arguments of `SkillVectorEnv`, such as ``arc``.
 
     Raises:
-        ValueError: the environment has another number of tasks.
+        ValueError: the environment has another number of tasks, or tasks with other parameters.
     """
     generator = torch.Generator().manual_seed(seed)
-    tasks = np.arange(policy.n_tasks).repeat(episodes_per_task)
-    env = make_batch(env_id, len(tasks), policy.n_tasks)
-    observation, _ = env.reset(seed=seed, options={"task": tasks})
+    tasks: NDArray[Any] = np.arange(policy.n_tasks).repeat(episodes_per_task)
+    env = make_batch(env_id, len(tasks), policy.n_tasks, **kwargs)
+    _check_parameters(policy, env_id, env)
+    observation, _ = env.reset(seed=seed, options=_every_task(policy, tasks))
+    if isinstance(policy.task_space, spaces.Box):
+        tasks = observation["task"]
     latent = policy.draw_latent(torch.as_tensor(tasks), generator)
     if discrete:
         latent = policy.embedding_distribution.discrete(latent)
@@ -129,9 +149,16 @@ def rollout(
     )
 
 
+def _every_task(policy: SkillPolicy, tasks: NDArray[Any]) -> dict[str, Any]:
+    """Options of a reset with these task indices; parameters are left to the environment's draw."""
+    return {} if isinstance(policy.task_space, spaces.Box) else {"task": tasks}
+
+
 def success_rate(rollouts: Rollouts, n_tasks: int) -> list[float]:
-    """Share of episodes of each task that end in the goal region."""
+    """Share of episodes of each task that end in the goal region; of all where the one task has parameters."""
     final = rollouts.success[:, -1]
+    if rollouts.task.ndim > 1:
+        return [float(final.mean())]
     return [float(final[rollouts.task == k].mean()) for k in range(n_tasks)]
 
 
@@ -151,7 +178,7 @@ def inference_error(policy: SkillPolicy, rollouts: Rollouts) -> Array:
 
 @torch.no_grad()
 def embedding_kl(policy: SkillPolicy) -> NDArray[np.float64]:
-    """KL(p(z|t_i) || p(z|t_j)) [nat] between all tasks: (T, T)."""
+    """KL(p(z|t_i) || p(z|t_j)) [nat] between all tasks, which have no parameters: (T, T)."""
     table = policy.embedding(torch.arange(policy.n_tasks))
     rows = table[:, None].expand(-1, policy.n_tasks, -1)
     kl: NDArray[np.float64] = policy.embedding_distribution.kl(rows, rows.transpose(0, 1)).double().numpy()
@@ -232,12 +259,16 @@ def show_film(
 
     Raises:
         RuntimeError: no OpenGL backend is available.
-        ValueError: the environment has another number of tasks, or an argument is out of range.
+        ValueError: the environment has another number of tasks or tasks with other parameters, or an argument is out
+            of range.
     """
     checks.integer("episodes", episodes, least=1)
     checks.integer("seed", seed, least=0)
     n_tasks = policy.n_tasks if isinstance(policy, SkillPolicy) else 1
     env = make_batch(env_id, n_tasks, n_tasks, render_mode="rgb_array", width=width, height=height)
+    has_parameters = _suite(env).tasks[0].parameters is not None
+    if isinstance(policy, SkillPolicy):
+        _check_parameters(policy, env_id, env)
 
     def filmed(choose: Callable[[Any], NDArray[Any]]) -> Callable[[Any], NDArray[Any]]:
         def choose_and_film(observation: Any) -> NDArray[Any]:
@@ -251,7 +282,8 @@ def show_film(
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             for episode in range(episodes):
-                observation, _ = env.reset(seed=seed + episode * n_tasks, options={"task": np.arange(n_tasks)})
+                options = {} if has_parameters else {"task": np.arange(n_tasks)}
+                observation, _ = env.reset(seed=seed + episode * n_tasks, options=options)
                 for _ in play(env, observation, filmed(_predicting(policy))):
                     pass
     finally:

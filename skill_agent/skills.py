@@ -38,6 +38,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 _ACTING = ("state_", "embedding.", "actor.", "inference.")
 _PARTS = ("skills", "mapping")  # of a transferred policy
 _BOUNDS = ("observation_low", "observation_high", "action_low", "action_high")
+_TASK_BOUNDS = ("task_low", "task_high")  # where tasks have parameters
 Revive = Callable[[dict[str, Any], Arrays], Any]  # makes networks of a description and its arrays
 # What a wrong description leads to; `load_skills` and `load_policy` make one error of them.
 _WRONG = (KeyError, TypeError, ValueError, RuntimeError, OverflowError)
@@ -194,6 +195,9 @@ def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], Array
     arrays = {name: v.numpy(force=True) for name, v in state.items() if critics or name.startswith(_ACTING)}
     box, action = policy.box, policy.action_space
     arrays.update(zip(_BOUNDS, (box.low, box.high, action.low, action.high), strict=True))
+    if isinstance(policy.task_space, spaces.Box):
+        description["task_parameters"] = True  # files of other skills are as they were
+        arrays.update(zip(_TASK_BOUNDS, (policy.task_space.low, policy.task_space.high), strict=True))
     return description, {name: array.copy(order="C") for name, array in arrays.items()}
 
 
@@ -249,7 +253,10 @@ def _policy_of(description: dict[str, Any], arrays: Arrays) -> TransferredPolicy
 def _revive(description: dict[str, Any], arrays: Arrays) -> SkillPolicy:
     """The networks that `_describe` described."""
     critics = checks.boolean("critics", description["critics"])
-    policy = _build(description, [arrays.pop(name) for name in _BOUNDS])
+    names: tuple[str, ...] = _BOUNDS
+    if checks.boolean("task_parameters", description.get("task_parameters", False)):
+        names += _TASK_BOUNDS
+    policy = _build(description, [arrays.pop(name) for name in names])
     expected = {n: v.shape for n, v in policy.state_dict().items() if critics or n.startswith(_ACTING)}
     limits.check_arrays(arrays, expected)
     policy.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False, assign=True)
@@ -294,11 +301,14 @@ def _build(description: dict[str, Any], bounds: list[Any]) -> SkillPolicy:
 def _spaces(
     description: dict[str, Any], config: SkillConfig, bounds: list[Any]
 ) -> tuple[spaces.Space[Any], spaces.Box]:
-    """The observation and action space of a description and its arrays of bounds."""
+    """The observation and action space of a description and its arrays of bounds, those of parameters last."""
     box = limits.box_of("observation", bounds[0], bounds[1], limits.MAX_STATE)
     action = limits.box_of("action", bounds[2], bounds[3], limits.MAX_ACTION)
     limits.check_actions(action)
     n_tasks = limits.check_tasks(description["n_tasks"], config)
+    if len(bounds) > len(_BOUNDS):
+        task = limits.box_of("task", bounds[4], bounds[5], limits.MAX_PARAMETERS_OF_A_TASK)
+        return spaces.Dict(observation=box, task=task), action
     if checks.boolean("task_in_observation", description["task_in_observation"]):
         return spaces.Dict(observation=box, task=spaces.Discrete(n_tasks)), action
     if n_tasks != 1:

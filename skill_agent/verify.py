@@ -272,4 +272,8 @@ def _check_suite(layer: SkillVecEnv, kept: Any, running: bool) -> None:
         with saved.within(f"options/{i}"):
             saved.entries(options, () if options == {} else ("task",))
             if options != {}:
-                checks.integer("task", options["task"], 0, len(layer.env.tasks) - 1)
+                described = layer.env.tasks[0].parameters
+                if described is None:
+                    checks.integer("task", options["task"], 0, len(layer.env.tasks) - 1)
+                else:
+                    checks.task_parameters(options["task"], described, 1)

@@ -29,12 +29,33 @@ def tasks(value: Any) -> tuple[str, ...]:
     for name in value:
         if name not in like:
             raise ValueError(f"tasks={value!r} is not valid; with {value[0]!r} choose from {like}")
+    # What the agent is told of a task is an index, or parameters.
+    if len(value) > 1 and TASKS[value[0]].parameters is not None:
+        raise ValueError(f"tasks={value!r} is not valid; choose {value[0]!r} alone, since it has parameters")
     return tuple(value)
 
 
 def _layout(name: str) -> tuple[Any, ...]:
     task = TASKS[name]
-    return task.observation, task.action, task.substeps
+    return task.observation, task.action, task.substeps, task.parameters
+
+
+def arc(value: Any, names: Sequence[str]) -> str | None:
+    """The range that the parameters of a task are drawn from, by default its first; None for tasks without parameters.
+
+    Raises:
+        ValueError: another range, or one of tasks without parameters.
+    """
+    parameters = TASKS[names[0]].parameters
+    if parameters is None:
+        if value is not None:
+            raise ValueError(f"arc={value!r} is not valid; choose None, since {list(names)} have no parameters")
+        return None
+    valid = list(parameters.arcs)
+    if value is None:
+        return valid[0]
+    checks.one_of("arc", value, valid)
+    return str(value)
 
 
 def fixed_task(value: Any, names: Sequence[str]) -> int | None:

@@ -6,12 +6,15 @@ import difflib
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skill_envs.arrays import Bool, Float, Int
+
+if TYPE_CHECKING:
+    from skill_envs.task import Parameters
 
 
 def one_of(name: str, value: object, valid: Sequence[object]) -> None:
@@ -149,6 +152,21 @@ def task_indices(task: Any, num_tasks: int, num_envs: int) -> Int:
             f"options['task']={task!r} is not valid; choose an integer from 0 to {num_tasks - 1}, or {num_envs} of them"
         )
     return np.broadcast_to(index, num_envs).astype(np.int64)
+
+
+def task_parameters(value: Any, parameters: Parameters, num_envs: int) -> Float:
+    """(num_envs, C) parameters of a task, from those of one episode or of num_envs; else a ValueError."""
+    found, size = _array(value), len(parameters.channels)
+    valid = found.dtype.kind in "fiu" and found.shape in ((size,), (num_envs, size))
+    if valid:
+        found = np.broadcast_to(found, (num_envs, size)).astype(np.float64)
+        valid = bool(np.isfinite(found).all() and parameters.valid(found).all())
+    if not valid:
+        raise ValueError(
+            f"options['task']={value!r} is not valid; choose {size} numbers, {parameters.summary}, or {num_envs} rows "
+            "of them"
+        )
+    return found
 
 
 def finite_actions(actions: Any, shape: tuple[int, ...]) -> Float:

@@ -30,7 +30,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
     An environment draws its task uniformly at each episode start, unless
     ``reset(options={"task": k})`` fixes it until the next call of ``reset``; ``k`` is an index
     or an array of num_envs indices. With one task the observation is a Box, with several a Dict
-    of "observation" and "task".
+    of "observation" and "task". A task with parameters is always such a Dict: its "task" are the parameters, which each
+    episode draws and the same option fixes, as (C,) or (num_envs, C).
 
     Environment ``i`` reset with seed ``s`` is bit-identical to the single environment reset with
     seed ``s + i``, whatever ``num_envs`` and ``num_threads``. Actions are clipped to [-1, 1].
@@ -61,6 +62,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         reward_type: str = "paper",
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        arc: str | None = None,
         render_mode: str | None = None,
         width: int = 480,
         height: int = 480,
@@ -77,6 +79,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             max_episode_steps: control steps until truncation; None never truncates.
             autoreset_mode: SAME_STEP, NEXT_STEP or DISABLED, as Gymnasium defines them
                 (`gymnasium.vector.AutoresetMode`). Where it is disabled, an episode that has ended goes on.
+            arc: range that a task's parameters are drawn from; None for its first.
             render_mode: "rgb_array", "depth_array", "human" or None.
             width: width of a frame, at most 4,096 [pixel].
             height: height of a frame, at most 4,096 [pixel].
@@ -87,7 +90,10 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             TypeError: an unknown keyword argument.
             ValueError: an invalid value; the message lists the valid ones.
         """
-        valid = ("reward_type", "max_episode_steps", "autoreset_mode", "render_mode", "width", "height", "num_threads")
+        valid = (
+            *("reward_type", "max_episode_steps", "autoreset_mode", "arc", "render_mode", "width", "height"),
+            "num_threads",
+        )
         checks.no_unknown(unknown, valid)
         # The one place where the arguments stand: what is read and set by name is read and set here.
         self._arguments: dict[str, Any] = {
@@ -96,6 +102,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             "reward_type": arguments.reward_type(reward_type),
             "max_episode_steps": arguments.max_episode_steps(max_episode_steps),
             "autoreset_mode": arguments.autoreset_mode(autoreset_mode),
+            "arc": arguments.arc(arc, tasks),
             "render_mode": arguments.render_mode(render_mode),
             "width": checks.integer("width", width, least=1, most=MAX_SIDE),
             "height": checks.integer("height", height, least=1, most=MAX_SIDE),
@@ -104,7 +111,9 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         # What decides on rewards and ends, as it was given; states are of environments that were made alike.
         self._constructed = {name: self._arguments[name] for name in ("reward_type", "max_episode_steps")}
         self.num_envs = self._arguments["num_envs"]
-        self._episodes = Episodes(self._arguments["tasks"], self.num_envs, self._arguments["num_threads"])
+        self._episodes = Episodes(
+            self._arguments["tasks"], self.num_envs, self._arguments["num_threads"], self._arguments["arc"]
+        )
         period = self.physics.substeps * self.physics.models[0].opt.timestep
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode, "render_fps": round(1 / period)}
         self.single_observation_space = observation_space(self.tasks)
@@ -133,6 +142,11 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         return self._episodes.task
 
     @property
+    def parameters(self) -> Float:
+        """(num_envs, C) the parameters of the present episodes; C is 0 for tasks without."""
+        return self._episodes.parameters
+
+    @property
     def physics(self) -> Physics:
         """The simulations."""
         return self._episodes.physics
@@ -159,8 +173,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         Args:
             seed: environment ``i`` is seeded with ``seed + i``, or with ``seed[i]``; None goes on
                 with the present generators.
-            options: "task", an index or (num_envs,) indices, fixes the task; "reset_mask",
-                (num_envs,) bool, resets only some environments. Seeds and tasks reach only these.
+            options: "task" fixes the task, see `check_task`; "reset_mask", (num_envs,) bool, resets only some
+                environments. Seeds and tasks reach only these.
 
         Returns:
             Observations of all environments, and infos of those that were reset.
@@ -176,19 +190,34 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         mask = np.ones(self.num_envs, np.bool_)
         if "reset_mask" in options:
             mask = checks.reset_mask(options["reset_mask"], self.num_envs)
-        fixed_tasks = None
-        if "task" in options:
-            fixed_tasks = checks.task_indices(options["task"], len(self.tasks), self.num_envs)
+        fixed = self.check_task(options["task"]) if "task" in options else None
         if not self._episodes.started and not mask.all():
             raise gymnasium.error.ResetNeeded("the first reset() has to be of all environments, without a reset_mask")
         ids = np.flatnonzero(mask)
         self._seed(seed, ids)
-        self._episodes.fix_tasks(fixed_tasks, ids)
+        if self.parameters.shape[1]:
+            self._episodes.fix_parameters(fixed, ids)
+        else:
+            self._episodes.fix_tasks(fixed, ids)
         self._episodes.begin(ids)
         self.closed = False
         if self.render_mode == "human":
             self.render()
         return self._observe(), infos.of(mask, self._episodes.outside())
+
+    def check_task(self, task: Any) -> NDArray[Any]:
+        """A reset's option "task" for every environment: (num_envs,) indices, or (num_envs, C) parameters.
+
+        Args:
+            task: one index, or num_envs of them; of a task with parameters (C,) or (num_envs, C) numbers.
+
+        Raises:
+            ValueError: anything else.
+        """
+        described = self.tasks[0].parameters
+        if described is None:
+            return checks.task_indices(task, len(self.tasks), self.num_envs)
+        return checks.task_parameters(task, described, self.num_envs)
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, Float, Bool, Bool, dict[str, Any]]:
         """Advance every environment by one control step.
@@ -285,6 +314,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _observe(self) -> Observation:
         observation = np.clip(self._episodes.observe().astype(np.float32), self._bounds.low, self._bounds.high)
+        if self.parameters.shape[1]:
+            return {"observation": observation, "task": self.parameters.astype(np.float32)}
         if len(self.tasks) == 1:
             return observation
         return {"observation": observation, "task": self.task.copy()}
@@ -297,6 +328,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         The entry "set" has what was set after construction; where nothing was, there is no such entry.
         """
         settings = {"tasks": list(self._arguments["tasks"]), "num_envs": self.num_envs, **self._constructed}
+        if self._arguments["arc"] is not None:
+            settings["arc"] = self._arguments["arc"]
         state = {"settings": settings, **self._episodes.state(self._with_ended)}
         present = {name: self._arguments[name] for name in self._constructed}
         if present != self._constructed:

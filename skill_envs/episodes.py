@@ -16,6 +16,7 @@ from skill_envs.rewards import Goals
 from skill_envs.tasks import TASKS
 
 _FREE = -1  # in place of a fixed task: it is drawn
+_OF_PARAMETERS = ("parameters", "_fixed_parameters", "_has_fixed_parameters")  # in states of tasks that have them
 
 
 class Episodes:
@@ -26,6 +27,7 @@ class Episodes:
         goals: their goals and rewards.
         physics: the simulations.
         task: (num_envs,) the task of each episode, an index into ``tasks``.
+        parameters: (num_envs, C) the task's parameters in each episode; C is 0 for tasks without.
         elapsed: (num_envs,) control steps since each episode began.
         ended: (num_envs,) bool, where the next step of NEXT_STEP autoreset begins a new episode.
         generators: one for each simulation; empty before the first seeds.
@@ -33,23 +35,29 @@ class Episodes:
         started: whether every simulation has begun an episode.
     """
 
-    def __init__(self, names: Sequence[str], num_envs: int, num_threads: int) -> None:
+    def __init__(self, names: Sequence[str], num_envs: int, num_threads: int, arc: str | None = None) -> None:
         """Compile the tasks' models and allocate the simulations.
 
         Args:
             names: of the tasks.
             num_envs: number of simulations.
             num_threads: physics threads; 0 takes all CPUs.
+            arc: the range that parameters are drawn from; None for tasks without parameters.
         """
         self._made_of = (tuple(names), num_envs, num_threads)
         self._make()
+        self._arc = arc
         self.task: Int = np.zeros(num_envs, np.int64)
+        described = self.tasks[0].parameters
+        self.parameters: Float = np.zeros((num_envs, 0 if described is None else len(described.channels)))
         self.elapsed: Int = np.zeros(num_envs, np.int64)
         self.ended: Bool = np.zeros(num_envs, np.bool_)
         self.generators: list[np.random.Generator] = []
         self.seeds: list[int] = []
         self.started = False
         self._fixed_task: Int | None = None  # (num_envs,) or None where all are drawn
+        self._fixed_parameters = np.zeros_like(self.parameters)
+        self._has_fixed_parameters: Bool = np.zeros(num_envs, np.bool_)
         self._start_qpos, self._start_qvel = self.physics.qpos.copy(), self.physics.qvel.copy()
 
     def _make(self) -> None:
@@ -83,6 +91,11 @@ class Episodes:
         fixed[ids] = _FREE if tasks is None else tasks[ids]
         self._fixed_task = None if (fixed == _FREE).all() else fixed
 
+    def fix_parameters(self, parameters: Float | None, ids: Int) -> None:
+        """Give the episodes that ``ids`` will begin these ``parameters`` (num_envs, C); None lets them be drawn."""
+        self._has_fixed_parameters[ids] = parameters is not None
+        self._fixed_parameters[ids] = 0.0 if parameters is None else parameters[ids]
+
     def begin(self, ids: Int) -> None:
         """Begin new episodes in the simulations ``ids``, with a task and a start state drawn for each."""
         for i in ids:
@@ -90,14 +103,32 @@ class Episodes:
             self.task[i] = self.generators[i].integers(len(self.tasks))
             if self._fixed_task is not None and self._fixed_task[i] != _FREE:
                 self.task[i] = self._fixed_task[i]
+            described = self.tasks[0].parameters
+            if described is not None:
+                assert self._arc is not None
+                self.parameters[i] = described.arcs[self._arc](self.generators[i])
+                if self._has_fixed_parameters[i]:
+                    self.parameters[i] = self._fixed_parameters[i]
         self.physics.assign(self.task)
         self.physics.reset(ids)
         for i in ids:
             self.physics.qpos[i], self.physics.qvel[i] = self.tasks[self.task[i]].start(self.generators[i])
+        self._move_goals(ids)
         self.elapsed[ids] = 0
         self.ended[ids] = False
         self.started = True
         self._start_qpos[ids], self._start_qvel[ids] = self.physics.qpos[ids], self.physics.qvel[ids]
+
+    def _move_goals(self, ids: Int) -> None:
+        """Show the goals of the simulations ``ids`` where their parameters have them."""
+        if self._moved is not None:
+            self.physics.mocap_pos[ids, 0, :2] = self._moved[ids]
+
+    @property
+    def _moved(self) -> Float | None:
+        """(num_envs, 2) goals that parameters say [m]; None for tasks without."""
+        described = self.tasks[0].parameters
+        return None if described is None else described.goal(self.parameters)
 
     # Steps ---------------------------------------------------------------------------------------
 
@@ -121,14 +152,16 @@ class Episodes:
         """Show finite numbers where a simulation diverged: the state its episode started from."""
         self.physics.reset(ids)
         self.physics.qpos[ids], self.physics.qvel[ids] = self._start_qpos[ids], self._start_qvel[ids]
+        self._move_goals(ids)
 
     def observe(self) -> Float:
         """What the tasks observe, (num_envs, S), neither rounded nor clipped."""
-        return self.tasks[0].observe(self.physics.qpos, self.physics.qvel, self.goals.observed[self.task])
+        goal = self.goals.observed[self.task] if self._moved is None else self._moved
+        return self.tasks[0].observe(self.physics.qpos, self.physics.qvel, goal)
 
     def outside(self) -> Float:
         """Distances (num_envs,) to the nearest goal region [m]; 0 inside."""
-        return self.goals.outside(self.tasks[0].position(self.physics.qpos), self.task)
+        return self.goals.outside(self.tasks[0].position(self.physics.qpos), self.task, self._moved)
 
     # States --------------------------------------------------------------------------------------
 
@@ -147,6 +180,8 @@ class Episodes:
             "_start_qvel": self._start_qvel.copy(),
             "generators": [g.bit_generator.state for g in self.generators] if self.started else [],
         }
+        if self.parameters.shape[1]:
+            state |= {name: getattr(self, name).copy() for name in _OF_PARAMETERS}
         if with_ended:
             state["_ended"] = self.ended.copy()
         return state
@@ -166,6 +201,10 @@ class Episodes:
         saved.array("_elapsed", state["_elapsed"], shape, np.int64, 0, saved.MOST)
         saved.array("_start_qpos", state["_start_qpos"], self._start_qpos.shape, np.float64)
         saved.array("_start_qvel", state["_start_qvel"], self._start_qvel.shape, np.float64)
+        if self.parameters.shape[1]:
+            for name in _OF_PARAMETERS:
+                own = getattr(self, name)
+                saved.array(name, state[name], own.shape, own.dtype)
         if with_ended:
             saved.array("_ended", state["_ended"], shape, np.bool_)
         # There are none before the first reset.
@@ -178,6 +217,9 @@ class Episodes:
         self.physics.set_state(state["physics"])
         self.task = state["task"].copy()
         self._fixed_task = copy(state["_fixed_task"])
+        if self.parameters.shape[1]:
+            for name in _OF_PARAMETERS:
+                setattr(self, name, state[name].copy())
         self.elapsed = state["_elapsed"].copy()
         self._start_qpos, self._start_qvel = state["_start_qpos"].copy(), state["_start_qvel"].copy()
         self.ended = state["_ended"].copy() if with_ended else np.zeros_like(self.ended)

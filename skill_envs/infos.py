@@ -43,7 +43,7 @@ def final(done: Bool, observation: Observation, info: dict[str, Any]) -> dict[st
 def row(observation: Observation, i: int) -> Any:
     """Observation of environment ``i`` as its single observation space has it."""
     if isinstance(observation, dict):
-        return {"observation": observation["observation"][i].copy(), "task": observation["task"][i]}
+        return {"observation": observation["observation"][i].copy(), "task": observation["task"][i].copy()}
     return observation[i].copy()
 
 

@@ -31,6 +31,7 @@ class Physics:
         qvel: live view of the generalised velocities, (num_envs, nv), in m/s and rad/s.
         ctrl: live view of the controls, (num_envs, nu).
         eq_active: live view of the equality constraints' switches, (num_envs, neq), 0 or 1.
+        mocap_pos: live view of the positions of mocap bodies, (num_envs, nmocap, 3) [m].
     """
 
     def __init__(self, models: Sequence[mujoco.MjModel], num_envs: int, substeps: int, num_threads: int = 0) -> None:
@@ -50,6 +51,9 @@ class Physics:
         self.qvel: Float = self._batch.bind("qvel")
         self.ctrl: Float = self._batch.bind("ctrl")
         self.eq_active: Float = self._batch.bind("eq_active")
+        self.mocap_pos: Float = self._batch.bind("mocap_pos")
+        # Where there are no mocap bodies, states are what they were before there could be any.
+        self._remembered = (*_STATE, "mocap_pos") if self.mocap_pos.shape[1] else _STATE
         self._warnings = self._batch.warning[:, _DIVERGED, 1]  # a live view: how many of each, (num_envs, 3)
 
     def assign(self, model_index: Int) -> None:
@@ -72,7 +76,7 @@ class Physics:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """A copy of every simulation's model index and state."""
-        return {"model": self._assigned.copy(), **{name: self._batch.bind(name).copy() for name in _STATE}}
+        return {"model": self._assigned.copy(), **{name: self._batch.bind(name).copy() for name in self._remembered}}
 
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from what `state` returned, for as many simulations of the same models.
@@ -82,7 +86,7 @@ class Physics:
         """
         self.check_state(state)
         self.assign(state["model"])
-        for name in _STATE:
+        for name in self._remembered:
             self._batch.bind(name)[:] = state[name]
 
     def check_state(self, state: dict[str, Any]) -> None:
@@ -91,10 +95,10 @@ class Physics:
         Raises:
             ValueError: an entry is not; the message names it.
         """
-        saved.entries(state, ("model", *_STATE))
+        saved.entries(state, ("model", *self._remembered))
         # The index reaches native code, as the arrays do.
         saved.array("model", state["model"], self._assigned.shape, np.int64, 0, len(self.models) - 1)
-        for name in _STATE:
+        for name in self._remembered:
             own = self._batch.bind(name)
             limits = (0, 1) if name == "eq_active" else (None, None)
             saved.array(name, state[name], own.shape, own.dtype, *limits)

@@ -86,10 +86,14 @@ class Goals:
         self._margin = np.array([task.shaping_margin for task in tasks])
         self._light_shaping = np.array([task.light_shaping for task in tasks])
 
-    def outside(self, position: Float, task: Int) -> Float:
-        """Distances (n,) [m] of ``position`` (n, d) from the nearest goal region of ``task`` (n,)."""
+    def outside(self, position: Float, task: Int, moved: Float | None = None) -> Float:
+        """Distances (n,) [m] of ``position`` (n, d) from the nearest goal region of ``task`` (n,).
+
+        Where each episode has a goal of its own, it is at ``moved`` (n, 2) [m].
+        """
+        centres = self._centres[task] if moved is None else moved[:, None]
         heights = None if self._heights is None else self._heights[task]
-        return outside(position, self._centres[task], self._radius[task], heights)
+        return outside(position, centres, self._radius[task], heights)
 
     def reward(self, distance: Float, task: Int, reward_type: str) -> Float:
         """Rewards (n,) at ``distance`` (n,) [m] from the goal region of ``task`` (n,); see `reward`."""

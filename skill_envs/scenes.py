@@ -57,12 +57,15 @@ def _hashes() -> dict[str, str]:
         raise ValueError(f"{path} is missing or damaged: {error}") from error
 
 
-def point_mass(goals: tuple[tuple[float, float], ...], goal_radius: float) -> mujoco.MjSpec:
+def point_mass(
+    goals: tuple[tuple[float, float], ...], goal_radius: float, moving_goal: tuple[float, float] | None = None
+) -> mujoco.MjSpec:
     """The point mass with a disc drawn at each goal; unused discs are invisible.
 
     Args:
         goals: up to four goal centres (x, y) [m].
         goal_radius: radius of each disc [m].
+        moving_goal: where one more disc is at first [m], on a mocap body, which a simulation can put elsewhere.
     """
     spec = load("point_mass")
     discs = [site for site in spec.sites if site.name.startswith("goal_")]
@@ -74,6 +77,10 @@ def point_mass(goals: tuple[tuple[float, float], ...], goal_radius: float) -> mu
             disc.size[0] = goal_radius
         else:
             disc.rgba[3] = 0.0
+    if moving_goal is not None:
+        body = spec.worldbody.add_body(name="goal", mocap=True, pos=[*moving_goal, 0.0])
+        body.add_site(name="goal", type=discs[0].type, pos=discs[0].pos, material=discs[0].material)
+        body.sites[0].size[:2] = goal_radius, discs[0].size[1]
     return spec
 
 

@@ -28,13 +28,13 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
 
         Args:
             tasks: names from `skill_envs.TASKS`.
-            **kwargs: reward_type, render_mode, width, height.
+            **kwargs: reward_type, arc, render_mode, width, height.
 
         Raises:
             TypeError: an unknown keyword argument.
             ValueError: an invalid value; the message lists the valid ones.
         """
-        valid = ("reward_type", "render_mode", "width", "height")
+        valid = ("reward_type", "arc", "render_mode", "width", "height")
         checks.no_unknown({k: v for k, v in kwargs.items() if k not in valid}, valid)
         self.batch = SkillVectorEnv(tasks, 1, autoreset_mode=AutoresetMode.DISABLED, num_threads=1, **kwargs)
         self.metadata = {k: v for k, v in self.batch.metadata.items() if k != "autoreset_mode"}
@@ -60,7 +60,7 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
         self.batch.reward_type = value
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start a new episode; ``options={"task": k}`` fixes its task.
+        """Start a new episode; ``options={"task": k}`` fixes its task, or the parameters of its task.
 
         Raises:
             KeyError: an unknown option.
@@ -69,7 +69,7 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
         # Checked before anything is seeded.
         options = checks.reset_options(options, ["task"])
         if "task" in options:
-            checks.task_indices(options["task"], len(self.batch.tasks), 1)
+            self.batch.check_task(options["task"])
         super().reset(seed=None if seed is None else checks.integer("seed", seed, least=0))
         self.batch.use_generators([self.np_random])
         observation, info = self.batch.reset(options=options)

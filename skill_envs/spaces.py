@@ -19,8 +19,14 @@ def box(channels: Sequence[Channel]) -> spaces.Box:
 
 
 def observation_space(tasks: Sequence[Task]) -> spaces.Space[Any]:
-    """A Box for one task; for several, a Dict of "observation", such a box, and "task", an index."""
+    """A Box for one task; else a Dict of "observation", such a box, and "task".
+
+    The latter is an index where there are several tasks, and a Box where the one task has parameters.
+    """
     vector = box(tasks[0].observation)
+    parameters = tasks[0].parameters
+    if parameters is not None:
+        return spaces.Dict(observation=vector, task=box(parameters.channels))
     if len(tasks) == 1:
         return vector
     return spaces.Dict(observation=vector, task=spaces.Discrete(len(tasks)))

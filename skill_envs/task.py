@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import mujoco
 import numpy as np
 
-from skill_envs.arrays import Float
+from skill_envs.arrays import Bool, Float
 
 
 class Channel(NamedTuple):
@@ -19,6 +19,28 @@ class Channel(NamedTuple):
     low: float
     high: float
     unit: str
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Continuous parameters c of a task, which an episode draws, and which say where its goal is.
+
+    Attributes:
+        channels: what each entry of c means, with its bounds.
+        summary: what c is, in a noun phrase.
+        arcs: names of the ranges that c can be drawn from, each with its draw (C,) from a generator; the first is the
+            default.
+        arc_summaries: what each range is, for the documentation.
+        valid: c (n, C) to whether each is one of the task's, (n,).
+        goal: c (n, C) to the centres (n, 2) of the goal regions [m].
+    """
+
+    channels: tuple[Channel, ...]
+    summary: str
+    arcs: Mapping[str, Callable[[np.random.Generator], Float]]
+    arc_summaries: Mapping[str, str]
+    valid: Callable[[Float], Bool]
+    goal: Callable[[Float], Float]
 
 
 @dataclass(frozen=True)
@@ -35,7 +57,8 @@ class Task:
         observation: what each entry of the observation means, with its bounds.
         action: what each entry of the action means, with its bounds.
         observed_position: entries of the observation that hold this position [m].
-        goals: (g, d) centres of the goal regions [m]; any of them counts.
+        goals: (g, d) centres of the goal regions [m]; any of them counts. With ``parameters``, they say where the
+            goal is, and this is that of the scene's default state.
         goal_radius: radius of each goal region [m].
         goal_heights: None, and the goal regions are discs in the plane; or lowest and highest position [m],
             and they are upright cylinders.
@@ -45,6 +68,7 @@ class Task:
         light_shaping: weight of the shaped reward added to the sparse one by reward_type "paper".
         after_step: (qpos, eq_active) of n simulations to their eq_active, (n, neq), after each
             control step; None changes nothing.
+        parameters: continuous parameters of the task; None where there are none. An environment has no other task then.
         start_summary: what ``start`` draws, in words, for the documentation.
     """
 
@@ -64,6 +88,7 @@ class Task:
     shaping_margin: float = 1.0
     light_shaping: float = 0.0
     after_step: Callable[[Float, Float], Float] | None = None
+    parameters: Parameters | None = None
     start_summary: str = ""
 
     def compile(self) -> mujoco.MjModel:

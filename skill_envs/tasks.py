@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skill_envs import arm, point_mass
-from skill_envs.task import Channel, Task
+from skill_envs.task import Channel, Parameters, Task
 
-__all__ = ["ENVIRONMENTS", "TASKS", "Channel", "Environment", "Task"]
+__all__ = ["ENVIRONMENTS", "TASKS", "Channel", "Environment", "Parameters", "Task"]
 
 TASKS: dict[str, Task] = {**point_mass.TASKS, **arm.TASKS}
 
@@ -48,6 +48,11 @@ ENVIRONMENTS: dict[str, Environment] = {
         ("PointMassCorner",),
         "One task, whose goal is midway between two of `PointMassDuplicate`: switching between their skills solves it.",
         "not in the paper, and illustrates the transfer of its section 6",
+    ),
+    "SkillEmbed/PointMassRing-v0": Environment(
+        ("PointMassRing",),
+        "One goal at a continuous angle on a circle, a quarter of which is left out of training.",
+        "section 4, continuous task parameters; the environment itself is not in it",
     ),
     **{
         f"SkillEmbed/{name}-v0": Environment((name,), TASKS[name].summary, "section 7.2, figure 4")

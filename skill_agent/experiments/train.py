@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
@@ -26,7 +27,6 @@ from skill_agent.perceptrons import BFLOAT16
 from skill_agent.policy import SkillPolicy
 from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
 from skill_agent.vec import make_skill_vec_env
-from skill_envs import ENVIRONMENTS
 
 
 def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedding:
@@ -34,7 +34,7 @@ def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedd
     env: VecEnv = make_skill_vec_env(run.env_id, run.n_envs, seed=seed)
     if skills is not None:
         env = SkillSpaceVecEnv(env, skills, run.hold, seed)
-    policy = "MultiInputPolicy" if len(ENVIRONMENTS[run.env_id].tasks) > 1 else "MlpPolicy"
+    policy = "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy"
     schedule = LinearSchedule(run.learning_rate, 0.1 * run.learning_rate, 1.0)
     return SkillEmbedding(policy, env, schedule, seed=seed, device="cpu", **run.settings)
 
