@@ -70,7 +70,7 @@ def _is_on_the_ring(parameters: Float) -> Bool:
 def _ring() -> Task:
     return replace(
         _point_mass("Reach the goal at a given angle on a circle of 1 m and stay in it.", _RIGHT),
-        compile=lambda: scenes.point_mass((), _GOAL_RADIUS, moving_goal=_RIGHT),
+        scene=lambda: scenes.point_mass((), _GOAL_RADIUS, moving_goal=_RIGHT),
         parameters=Parameters(
             channels=(
                 Channel("cosine of the goal's angle", -1.0, 1.0, "-"),
