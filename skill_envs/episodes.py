@@ -127,8 +127,8 @@ class Episodes:
         return self.tasks[0].observe(self.physics.qpos, self.physics.qvel, self.goals.observed[self.task])
 
     def outside(self) -> Float:
-        """Distances (num_envs,) to the nearest goal region [m]; 0 inside."""
-        return self.goals.outside(self.tasks[0].position(self.physics.qpos), self.task)
+        """Distances (num_envs,) to the nearest goal region that counts [m]; 0 inside."""
+        return self.goals.outside(self.tasks[0].position(self.physics.qpos), self.task, self.elapsed)
 
     # States --------------------------------------------------------------------------------------
 

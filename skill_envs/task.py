@@ -35,7 +35,7 @@ class Task:
         observation: what each entry of the observation means, with its bounds.
         action: what each entry of the action means, with its bounds.
         observed_position: entries of the observation that hold this position [m].
-        goals: (g, d) centres of the goal regions [m]; any of them counts.
+        goals: (g, d) centres of the goal regions [m]; any of them counts, or one after the other where ``turn`` says so.
         goal_radius: radius of each goal region [m].
         goal_heights: None, and the goal regions are discs in the plane; or lowest and highest position [m],
             and they are upright cylinders.
@@ -45,6 +45,8 @@ class Task:
         light_shaping: weight of the shaped reward added to the sparse one by reward_type "paper".
         after_step: (qpos, eq_active) of n simulations to their eq_active, (n, neq), after each
             control step; None changes nothing.
+        turn: control steps for which each goal counts, in the order of ``goals``; the last one counts on. With 0 all
+            of them count at any time.
         start_summary: what ``start`` draws, in words, for the documentation.
     """
 
@@ -64,4 +66,5 @@ class Task:
     shaping_margin: float = 1.0
     light_shaping: float = 0.0
     after_step: Callable[[Float, Float], Float] | None = None
+    turn: int = 0
     start_summary: str = ""

@@ -49,6 +49,12 @@ ENVIRONMENTS: dict[str, Environment] = {
         "One task, whose goal is midway between two of `PointMassDuplicate`: switching between their skills solves it.",
         "not in the paper, and illustrates the transfer of its section 6",
     ),
+    "SkillEmbed/PointMassTour-v0": Environment(
+        ("PointMassTour",),
+        "One task, whose four goals count one after the other. The observation holds neither the time nor whose turn "
+        "it is.",
+        "not in the paper, and illustrates a z that changes over time (its appendix C)",
+    ),
     **{
         f"SkillEmbed/{name}-v0": Environment((name,), TASKS[name].summary, "section 7.2, figure 4")
         for name in arm.TASKS
