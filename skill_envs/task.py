@@ -35,7 +35,7 @@ class Task:
         observation: what each entry of the observation means, with its bounds.
         action: what each entry of the action means, with its bounds.
         observed_position: entries of the observation that hold this position [m].
-        goals: (g, d) centres of the goal regions [m]; any of them counts, or one after the other where ``turn`` says so.
+        goals: (g, d) centres of the goal regions [m]; any of them counts, or each in its ``turn``.
         goal_radius: radius of each goal region [m].
         goal_heights: None, and the goal regions are discs in the plane; or lowest and highest position [m],
             and they are upright cylinders.
