@@ -94,6 +94,12 @@ def _tasks(tasks: tuple[str, ...]) -> str:
 
 
 def _goal_region(tasks: tuple[str, ...]) -> str:
+    turn = TASKS[tasks[0]].turn
+    if turn:
+        return (
+            "A goal region is a ball around its centre. The regions count one after the other, in the order of the "
+            f"table: each for {turn} steps, and the last from then on."
+        )
     if TASKS[tasks[0]].goal_heights is None:
         return "A goal region is a ball around its centre."
     return (

@@ -351,6 +351,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if not continuing or self.num_timesteps == 0:  # the environments were reset, so z is drawn afresh
             self._skill = None
             self._episode_start = np.ones(self.n_envs, bool)
+            assert self.replay_buffer is not None
+            self.replay_buffer.end_stretches()  # what it holds last is not what comes before these
         check_observation("observation", self._last_obs)  # type: ignore[arg-type]
         return result
 

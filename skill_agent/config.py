@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_type_hints
 from skill_envs import checks
 
 EMBEDDINGS = ("gaussian", "bernoulli", "task_id")
+TRANSITIONS = ("none", "redraw", "learned")
 
 # Networks compute in float32, where products of numbers beyond these would be infinite or zero.
 _LARGEST, _SMALLEST = 10**9, 1e-9
@@ -136,6 +137,12 @@ class SkillConfig:
     z_period: int | None = _setting(
         None, _optional(_integer(1, 10**9)), "steps after which z is redrawn within an episode; None never redraws it"
     )
+    embedding_transition: str = _setting(
+        "none",
+        _one_of(TRANSITIONS),
+        "what follows a z after z_period steps, by equation 13: a z' of p(z|t) again (redraw), or of a learned "
+        "p(z'|z,t); with none z is redrawn just the same, while the critic takes every z to last",
+    )
 
     # The coefficients of equation 3
     embedding_entropy_coef: float = _setting(
@@ -243,6 +250,18 @@ class SkillConfig:
         for setting in fields(self):
             checked = setting.metadata["valid"].check(setting.name, getattr(self, setting.name))
             object.__setattr__(self, setting.name, checked)  # the dataclass is frozen for everybody else
+        if self.embedding_transition != "none":
+            self._check_transition()
+
+    def _check_transition(self) -> None:
+        """Check what a transition needs of other settings."""
+        given = f"embedding_transition={self.embedding_transition!r} is not valid with"
+        if self.z_period is None:
+            raise ValueError(f"{given} z_period=None; choose the steps that a z is held for")
+        if self.embedding == "task_id":
+            raise ValueError(f"{given} embedding='task_id', whose z is the task; choose an embedding that is drawn")
+        if self.embedding_transition == "learned" and self.trace_embedding_ratio:
+            raise ValueError(f"{given} trace_embedding_ratio=True, which knows p(z|t) alone; choose False")
 
     def versatility(self, progress: float) -> float:
         """The factor of a1 and a2 in force when a share ``progress`` of the training is done."""

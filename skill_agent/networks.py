@@ -38,6 +38,8 @@ class SkillNetworks(BasePolicy):
         inference: (action, state segment) to parameters of q(z|a, s^H); None for "task_id".
         critics: (state, action, code of z, context) to values.
         critics_target: a copy of ``critics``, refreshed now and then.
+        transition: (code of z, context) to what p(z'|z,t) differs from p(z|t) by, of the z' that follows z; None
+            unless it is learned.
     """
 
     action_space: spaces.Box
@@ -122,12 +124,21 @@ class SkillNetworks(BasePolicy):
                 inputs = self.config.segment * len(channels)
                 if max(channels) >= state_dim:
                     raise ValueError(f"inference_channels={channels} is not valid; choose from 0 to {state_dim - 1}")
+            learned = self.config.embedding_transition == "learned"
+            inputs += z_dim if learned else 0  # the next z
             self.inference = perceptrons(1, inputs, *self.net_arch["inference"], self.inference_distribution.n_params)
         critic_inputs = state_dim + action_dim + z_dim + context_dim
         self.critics = perceptrons(self.config.n_critics, critic_inputs, *self.net_arch["qf"], 1)
         self.critics_target = perceptrons(self.config.n_critics, critic_inputs, *self.net_arch["qf"], 1)
         self.critics_target.load_state_dict(self.critics.state_dict())
         self.critics_target.requires_grad_(False)
+        self.transition: Perceptrons | None = None
+        if self.config.embedding_transition == "learned":
+            n_params = self.embedding_distribution.n_params
+            self.transition = perceptrons(1, z_dim + context_dim, *self.net_arch["inference"], n_params)
+            with torch.no_grad():
+                self.transition.weights[-1].zero_()  # it starts as p(z|t)
+                self.transition.biases[-1].zero_()
 
         self.trained_parameters = [p for p in self.parameters() if p.requires_grad]
         self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **optimizer_kwargs)  # type: ignore[call-arg]
@@ -191,6 +202,18 @@ class SkillNetworks(BasePolicy):
         raw_mean, log_std = self.action_parameters(state, code)
         return torch.tanh(raw_mean), log_std
 
+    def following(self, latent: Tensor, task: Tensor) -> Tensor:
+        """Parameters (n, n_params) of p(z'|z,t), of the z' that follows latents (n, Z) of tasks (n,).
+
+        They are those of p(z|t), and what ``transition`` adds.
+        """
+        params: Tensor = self.embedding(task)
+        if self.transition is None:
+            return params
+        inputs = torch.cat((self.embedding_distribution.code(latent), self.embedding.context(task)), dim=-1)
+        change: Tensor = self.transition(inputs)[0]
+        return params + change
+
     def value(
         self,
         state: Tensor,
@@ -218,12 +241,13 @@ class SkillNetworks(BasePolicy):
         values: Tensor = critics(inputs.flatten(0, -2), frozen, count)
         return values.reshape(-1, *inputs.shape[:-1])
 
-    def inferred(self, action: Tensor, segments: Tensor) -> Tensor:
+    def inferred(self, action: Tensor, segments: Tensor, next_code: Tensor | None = None) -> Tensor:
         """Parameters of q(z|a, s^H), or of q(z|s^H) for some entries of the states (``inference_channels``).
 
         Args:
             action: (n, A).
             segments: (n, H, S), oldest state first.
+            next_code: (n, Z) of the next z, which q sees where the transition is learned: q(z|z', a, s^H).
         """
         assert self.inference is not None, "the task_id embedding has no inference network"
         channels = self.config.inference_channels
@@ -231,6 +255,9 @@ class SkillNetworks(BasePolicy):
             inputs = torch.cat((action, segments.flatten(1)), dim=-1)
         else:
             inputs = segments[..., list(channels)].flatten(1)
+        if self.transition is not None:
+            assert next_code is not None, "q(z|z', a, s^H) of a learned transition needs the next z"
+            inputs = torch.cat((inputs, next_code), dim=-1)
         parameters: Tensor = self.inference(inputs)[0]
         return parameters
 

@@ -1,4 +1,4 @@
-"""The losses of one update (paper, equations 3 and 5 to 7), as functions of the networks and a batch from replay.
+"""The losses of one update (paper, equations 3, 5 to 7 and 13), as functions of the networks and a batch from replay.
 
 Shapes: B windows, L steps, S state, A action, Z code of z, T tasks (or their parameters), K critics, H states of a
 segment.
@@ -27,6 +27,7 @@ class Draws(NamedTuple):
     latent: Tensor  # (B, L, Z), for the policy's loss
     action: Tensor  # (B, L, A), for the policy's loss
     states: Tensor | None = None  # (B, H - 1 + L, S), for the inference network
+    next_latent: Tensor | None = None  # (B, Z), for the z that follows
 
 
 def draw(policy: SkillPolicy, batch: TrajectoryBatch, generator: torch.Generator) -> Draws:
@@ -40,10 +41,13 @@ def draw(policy: SkillPolicy, batch: TrajectoryBatch, generator: torch.Generator
     latent = policy.embedding_distribution.noise((windows, steps), generator, batch.action.device)
     draws = Draws(next_action, latent, normal(windows, steps, size))
     config = policy.config
-    if policy.inference is None or not config.inference_noise:
-        return draws
-    states = normal(windows, config.segment - 1 + steps, batch.observation.shape[2])
-    return draws._replace(states=config.inference_noise * states)
+    if policy.inference is not None and config.inference_noise:
+        states = normal(windows, config.segment - 1 + steps, batch.observation.shape[2])
+        draws = draws._replace(states=config.inference_noise * states)
+    if config.embedding_transition != "none":
+        noise = policy.embedding_distribution.noise((windows,), generator, batch.action.device)
+        draws = draws._replace(next_latent=noise)
+    return draws
 
 
 def losses(
@@ -66,9 +70,10 @@ def losses(
     task = policy.embedding.context(batch.task)[:, None].expand(-1, steps, -1)  # (B, L, T)
     code = policy.embedding_distribution.code(batch.latent)[:, None].expand(-1, steps, -1)  # (B, L, Z)
 
-    log_q = inference_log_prob(policy, batch, draws)  # (B, L)
+    following = next_code(policy, batch, draws)
+    log_q = inference_log_prob(policy, batch, draws, following)  # (B, L)
     target_t, target_terms = critic_targets(
-        policy, batch, task, code, log_q.detach(), draws.next_action, gamma, versatility
+        policy, batch, task, code, log_q.detach(), draws.next_action, gamma, versatility, following
     )
     q_t = policy.value(state_t, batch.action, code, task, target=False, frozen=False)  # (K, B, L)
     critic_loss = masked_mean((q_t - target_t).square().sum(0), batch.mask)
@@ -76,6 +81,19 @@ def losses(
     policy_loss, policy_terms = actor_loss(policy, state_t, task, batch, draws, versatility)
     terms = {"loss/critic": critic_loss, "loss/inference": inference_loss, "loss/actor": policy_loss}
     return critic_loss + inference_loss + policy_loss, terms | target_terms | policy_terms
+
+
+@torch.no_grad()
+def next_code(policy: SkillPolicy, batch: TrajectoryBatch, draws: Draws) -> Tensor | None:
+    """Codes (B, Z) of the z' that follows each window's z, drawn of the present p(z'|z,t); None without a transition.
+
+    Given z, the next one depends on nothing else, so that a new draw is as good as the z' that came in fact. There is
+    one after an episode's last z as well, as there is a state whose value is bootstrapped with.
+    """
+    if draws.next_latent is None:
+        return None
+    params = policy.following(batch.latent, batch.task)
+    return policy.embedding_distribution.code(policy.embedding_distribution.sample(params, draws.next_latent))
 
 
 @torch.no_grad()
@@ -88,6 +106,7 @@ def critic_targets(
     next_action: Tensor,
     gamma: float,
     versatility: Tensor,
+    following: Tensor | None = None,
 ) -> tuple[Tensor, Terms]:
     """Retrace targets (B, L) of the augmented reward, recomputed with the present networks.
 
@@ -99,10 +118,13 @@ def critic_targets(
         log_q: (B, L) log q(z|a, s^H).
         next_action: (B, L, A) noise.
         gamma: discount factor.
-        versatility: () factor of a2.
+        versatility: () factor of a1 and a2.
+        following: (B, Z) from `next_code`; None takes every z to last.
     """
     config = policy.config
     codes = torch.cat((code, code[:, -1:]), dim=1)  # (B, L + 1, Z)
+    if following is not None:
+        codes = torch.cat((code[:, :1], torch.where(_ends(policy, batch), following[:, None], code)), dim=1)
     mean, log_std = policy.action_distribution(batch.observation, codes)
     entropy_t = gaussian_entropy(log_std[:, :-1])
     log_prob_t = gaussian_log_prob(batch.action, mean[:, :-1], log_std[:, :-1])
@@ -126,9 +148,16 @@ def critic_targets(
     # out of its target; it is left out, and so the first half of the pack is one step shorter.
     states = torch.cat((batch.observation[:, 1:-1], batch.observation[:, 1:]), dim=1)  # (B, 2 L - 1, S)
     actions = torch.cat((batch.action[:, 1:], action_tp1), dim=1)
-    codes, tasks = (torch.cat((x[:, 1:], x), dim=1) for x in (code, task))
-    values = policy.value(states, actions, codes, tasks, target=True, frozen=True).amin(0)  # (B, 2 L - 1)
+    packed_codes = torch.cat((code[:, 1:], codes[:, 1:]), dim=1)
+    tasks = torch.cat((task[:, 1:], task), dim=1)
+    values = policy.value(states, actions, packed_codes, tasks, target=True, frozen=True).amin(0)  # (B, 2 L - 1)
     q_t, v_tp1 = torch.nn.functional.pad(values, (1, 0)).chunk(2, dim=1)
+    transition_terms = {}
+    if policy.transition is not None:
+        # What the draw of the next z is worth by itself, more than one of p(z|t) would be.
+        gained = config.embedding_entropy_coef * versatility * _entropy_gained(policy, batch.latent, batch.task)  # (B,)
+        v_tp1 = v_tp1 + torch.where(_ends(policy, batch)[..., 0], gained[:, None], 0.0)
+        transition_terms = {"reward/transition_entropy": gained.mean()}
     targets = retrace_targets(q_t, v_tp1, reward_t, gamma * batch.discount, trace_t)
     return targets, {
         "reward/task": batch.reward,
@@ -136,11 +165,28 @@ def critic_targets(
         "reward/policy_entropy": config.policy_entropy_coef * entropy_t,
         "retrace/mean_trace": trace_t,
         "retrace/mean_target": targets,
+        **transition_terms,
     }
 
 
-def inference_log_prob(policy: SkillPolicy, batch: TrajectoryBatch, draws: Draws) -> Tensor:
-    """Log q(z|a_i, s_i^H) of the stored z at every step, (B, L); 0 without an inference network."""
+def _ends(policy: SkillPolicy, batch: TrajectoryBatch) -> Tensor:
+    """Whether another z acts from the next step on, (B, L, 1) bool."""
+    return ((batch.age + 1) % (policy.config.z_period or 1) == 0)[..., None]
+
+
+def _entropy_gained(policy: SkillPolicy, latent: Tensor, task: Tensor) -> Tensor:
+    """H[p(z'|z,t)] - H[p(z|t)], (B,), for latents (B, Z) of tasks (B,)."""
+    family = policy.embedding_distribution
+    return family.entropy(policy.following(latent, task)) - family.entropy(policy.embedding(task))
+
+
+def inference_log_prob(
+    policy: SkillPolicy, batch: TrajectoryBatch, draws: Draws, following: Tensor | None = None
+) -> Tensor:
+    """Log q(z|a_i, s_i^H) of the stored z at every step, (B, L); 0 without an inference network.
+
+    Where the transition is learned, it is log q(z|z', a_i, s_i^H) with the code of z' from `next_code`.
+    """
     if policy.inference is None:
         return torch.zeros_like(batch.reward)
     steps = batch.action.shape[1]
@@ -148,7 +194,10 @@ def inference_log_prob(policy: SkillPolicy, batch: TrajectoryBatch, draws: Draws
     if draws.states is not None:
         states = states + draws.states
     segments = states.unfold(1, policy.config.segment, 1).transpose(2, 3)  # (B, L, H, S)
-    params = policy.inferred(batch.action.flatten(0, 1), segments.flatten(0, 1))
+    after = None
+    if following is not None:
+        after = following[:, None].expand(-1, steps, -1).flatten(0, 1)
+    params = policy.inferred(batch.action.flatten(0, 1), segments.flatten(0, 1), after)
     latent = batch.latent[:, None].expand(-1, steps, -1).flatten(0, 1)
     return policy.inference_distribution.log_prob(params, latent).reshape(-1, steps)
 
@@ -157,6 +206,9 @@ def actor_loss(
     policy: SkillPolicy, state_t: Tensor, task: Tensor, batch: TrajectoryBatch, draws: Draws, versatility: Tensor
 ) -> tuple[Tensor, Terms]:
     """Minus equation 6: Q + a3 H[pi] at z ~ p(z|t) and a ~ pi, plus a1 H[p(z|t)].
+
+    Where the transition is learned, a z that followed another one is drawn of p(z|last z,t) instead, whose entropy
+    takes the place of H[p(z|t)].
 
     Args:
         policy: all networks.
@@ -167,8 +219,16 @@ def actor_loss(
         versatility: () factor of a1.
     """
     config = policy.config
-    params = policy.embedding(batch.task)[:, None].expand(-1, state_t.shape[1], -1)
-    code = policy.embedding_distribution.code(policy.embedding_distribution.sample(params, draws.latent))
+    params = policy.embedding(batch.task)
+    if policy.transition is not None:
+        params = torch.where(batch.follows[:, None], policy.following(batch.last_latent, batch.task), params)
+    params = params[:, None].expand(-1, state_t.shape[1], -1)
+    latent = policy.embedding_distribution.sample(params, draws.latent)
+    if policy.transition is not None:
+        # Where replay has lost what came before, nothing says what z is drawn from.
+        known = (batch.follows | batch.first)[:, None, None]
+        latent = torch.where(known, latent, batch.latent[:, None])
+    code = policy.embedding_distribution.code(latent)
     raw_mean, log_std = policy.action_parameters(state_t, code)
     action = gaussian_sample(torch.tanh(raw_mean), log_std, draws.action)
     value = masked_mean(policy.value(state_t, action, code, task, target=False, frozen=True, count=1)[0], batch.mask)
@@ -178,6 +238,9 @@ def actor_loss(
     if isinstance(policy.task_space, spaces.Discrete):
         every_task = torch.arange(policy.n_tasks, device=state_t.device)
     embedding_entropy = policy.embedding_distribution.entropy(policy.embedding(every_task)).mean()
+    if policy.transition is not None:
+        gained = _entropy_gained(policy, batch.last_latent, batch.task)
+        embedding_entropy = embedding_entropy + torch.where(batch.follows, gained, 0.0).mean()
     embedding_coef = config.embedding_entropy_coef * versatility
     loss = -value - config.policy_entropy_coef * policy_entropy - embedding_coef * embedding_entropy
     saturation = raw_mean.square().mean()

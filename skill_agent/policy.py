@@ -55,7 +55,10 @@ class SkillPolicy(SkillNetworks):
 
     def draw_latent(self, task: Tensor, generator: torch.Generator | None, deterministic: bool = False) -> Tensor:
         """Latents (n, Z) for tasks (n,) or (n, C): a draw from p(z|t), or its mode."""
-        params = self.embedding(task)
+        return self._draw(self.embedding(task), generator, deterministic)
+
+    def _draw(self, params: Tensor, generator: torch.Generator | None, deterministic: bool) -> Tensor:
+        """Latents (n, Z) of distributions (n, n_params): a draw, or the mode."""
         if deterministic:
             return self.embedding_distribution.mode(params)
         noise = self.embedding_distribution.noise(tuple(params.shape[:-1]), generator, self.device)
@@ -78,19 +81,26 @@ class SkillPolicy(SkillNetworks):
         generator: torch.Generator | None,
         mode: bool,
     ) -> SkillState:
-        """Advance the recurrent state: redraw z where an episode starts or ``z_period`` has passed."""
+        """Advance the recurrent state: draw z where an episode starts, and the next one after ``z_period`` steps."""
         n = len(task)
         if state is None:
             state = SkillState(np.zeros((n, self.embedding_distribution.dim), np.float32), np.full(n, -1, np.int64))
-        age = np.where(starts | (state.age < 0), 0, state.age + 1)
+        first = starts | (state.age < 0)
+        age = np.where(first, 0, state.age + 1)
         if self.config.z_period is not None:
             age %= self.config.z_period
         latent = np.array(state.latent, np.float32)
         fresh = age == 0
         if fresh.any():
-            drawn = self.draw_latent(task, generator, mode).numpy(force=True)
-            latent[fresh] = drawn[fresh]
+            params = self.embedding(task)
+            if self.transition is not None:
+                of_an_episode = self._tensor(first)[:, None]
+                params = torch.where(of_an_episode, params, self.following(self._tensor(latent), task))
+            latent[fresh] = self._draw(params, generator, mode).numpy(force=True)[fresh]
         return SkillState(latent, age)
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(array, device=self.device)
 
     def predict(
         self,

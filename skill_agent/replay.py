@@ -19,6 +19,7 @@ _ROWS = (
     *("observations", "next_observations", "actions", "rewards", "dones", "timeouts"),
     *("log_prob", "latent", "latent_log_prob", "task", "age", "stretch"),
 )
+_EMPTY = -2  # stretch of a row that was never filled
 # Names of 0.1.0, whose checkpoints and pickles are read, and what they are called now.
 _OLD_NAMES = {"skill": "stretch", "last_skill": "last_stretch", "_last_skill": "_last_stretch"}
 
@@ -50,6 +51,10 @@ class TrajectoryBatch(NamedTuple):
     latent: Tensor  # (B, Z)
     latent_log_prob: Tensor  # (B,)
     task: Tensor  # (B,) int64, or (B, C) parameters
+    age: Tensor  # (B, L) int64, steps since z was drawn
+    last_latent: Tensor  # (B, Z), the z before this one; 0 unless ``follows``
+    follows: Tensor  # (B,) bool, whether there was another z in the same episode, and replay still has it
+    first: Tensor  # (B,) bool, whether z was the first of its episode, as far as replay can tell
 
 
 class TrajectoryReplayBuffer(ReplayBuffer):
@@ -88,7 +93,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         if n_parameters is not None:
             self.task = np.zeros((*shape, n_parameters), np.float32)
         self.age = np.zeros(shape, np.int64)
-        self.stretch = np.full(shape, -2, np.int64)  # id of the stretch of constant z; -2: empty
+        self.stretch = np.full(shape, _EMPTY, np.int64)  # id of the stretch of constant z
         self._last_stretch = np.full(n_envs, -1, np.int64)  # of a stretch that began before the buffer
 
     def add(  # type: ignore[override]
@@ -145,7 +150,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         for name, rows in state["rows"].items():
             array = getattr(self, name)
             array[: len(rows)] = rows
-            array[len(rows) :] = -2 if name == "stretch" else 0  # nothing is left of what was here before
+            array[len(rows) :] = _EMPTY if name == "stretch" else 0  # nothing is left of what was here before
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a pickled buffer, one of 0.1.0 as well."""
@@ -220,6 +225,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         np.copyto(states, _rows(self.next_observations, last)[:, None], where=after[..., None])
         states = self._normalise(states, env)
 
+        last_latent, follows, is_first = self._before(start, columns)
         terminated = _rows(self.dones, at) * (1 - _rows(self.timeouts, at))
         mask = (offsets[segment - 1 :] < length[:, None]).astype(np.float32)
 
@@ -237,7 +243,25 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             latent=tensor(_rows(self.latent, first)),
             latent_log_prob=tensor(_rows(self.latent_log_prob, first)),
             task=tensor(_rows(self.task, first)),
+            age=tensor(_rows(self.age, at)),
+            last_latent=tensor(last_latent),
+            follows=tensor(follows),
+            first=tensor(is_first),
         )
+
+    def _before(
+        self, row: NDArray[np.int64], column: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+        """What came before the z of steps (B,): the last z, whether it was of the same episode, or there was none."""
+        here = self._index(row, column)
+        before = self._index(row - _rows(self.age, here) - 1, column)
+        stretch = _rows(self.stretch, before)
+        # Where the ring has overwritten what came before, another stretch stands there.
+        kept = stretch == _rows(self.stretch, here) - 1
+        ended = _rows(self.dones, before) > 0
+        follows = kept & ~ended
+        last_latent = np.where(follows[:, None], _rows(self.latent, before), np.float32(0))
+        return last_latent, follows, (kept & ended) | (stretch == _EMPTY)
 
     def _window_starts(
         self, row: NDArray[np.int64], column: NDArray[np.int64], window: int, rng: np.random.Generator

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from skill_agent.policy import SkillPolicy
+from skill_agent.policy import SkillPolicy, SkillState
 from skill_agent.transfer import TransferredPolicy
 from skill_envs import SkillVectorEnv, checks
 
@@ -20,13 +20,13 @@ Array = NDArray[np.float32]
 
 
 class Rollouts(NamedTuple):
-    """``n`` whole episodes of T steps, one z each."""
+    """``n`` whole episodes of T steps."""
 
     state: Array  # (n, T + 1, S)
     action: Array  # (n, T, A), before clipping
     reward: Array  # (n, T)
     success: NDArray[np.bool_]  # (n, T)
-    latent: Array  # (n, Z)
+    latent: Array  # (n, T, Z) z at every step; one and the same in an episode unless z changes over time
     task: NDArray[Any]  # (n,) int64, or (n, C) float32 parameters
 
 
@@ -124,14 +124,21 @@ def rollout(
     observation, _ = env.reset(seed=seed, options=_every_task(policy, tasks))
     if isinstance(policy.task_space, spaces.Box):
         tasks = observation["task"]
-    latent = policy.draw_latent(torch.as_tensor(tasks), generator)
-    if discrete:
-        latent = policy.embedding_distribution.discrete(latent)
-    code = policy.embedding_distribution.code(latent)
+    task, never = torch.as_tensor(tasks), np.zeros(len(tasks), bool)
+    skill: SkillState | None = None
     actions: list[Array] = []
+    latents: list[Array] = []
 
     def choose(observation: Any) -> Array:
+        nonlocal skill
+        skill = policy.next_state(task, skill, never, generator, mode=False)
+        latent = torch.as_tensor(skill.latent)
+        if discrete:
+            latent = policy.embedding_distribution.discrete(latent)
+            skill = skill._replace(latent=latent.numpy())
+        latents.append(skill.latent)
         state = torch.as_tensor(_state(observation))
+        code = policy.embedding_distribution.code(latent)
         action, _ = policy.act(state, code, policy.action_noise(len(state), generator))
         drawn: Array = action.numpy()
         actions.append(drawn)
@@ -144,7 +151,7 @@ def rollout(
         action=np.stack(actions, 1),
         reward=np.stack([step.reward for step in steps], 1).astype(np.float32),
         success=np.stack([step.success for step in steps], 1),
-        latent=latent.numpy(),
+        latent=np.stack(latents, 1),
         task=tasks,
     )
 
@@ -164,14 +171,23 @@ def success_rate(rollouts: Rollouts, n_tasks: int) -> list[float]:
 
 @torch.no_grad()
 def inference_error(policy: SkillPolicy, rollouts: Rollouts) -> Array:
-    """|mean of q(z|a_i, s_i^H) - z|, averaged over the dimensions of z, in code space: (n, T)."""
+    """|mean of q(z|a_i, s_i^H) - z|, averaged over the dimensions of z, in code space: (n, T).
+
+    Where q sees the next z as well, it is the mode of p(z'|z,t).
+    """
     horizon, segment = rollouts.action.shape[1], policy.config.segment
     state = policy.features(torch.as_tensor(rollouts.state[:, :-1]))
     padding = state[:, :1].expand(-1, segment - 1, -1)
     segments = torch.cat((padding, state), dim=1).unfold(1, segment, 1).transpose(2, 3)  # (n, T, H, S)
-    params = policy.inferred(torch.as_tensor(rollouts.action).flatten(0, 1), segments.flatten(0, 1))
+    latent, family = torch.as_tensor(rollouts.latent), policy.embedding_distribution
+    task = torch.as_tensor(rollouts.task)[:, None].expand(-1, horizon)
+    following = None
+    if policy.transition is not None:
+        modes = family.mode(policy.following(latent.flatten(0, 1), task.flatten()))
+        following = family.code(modes)
+    params = policy.inferred(torch.as_tensor(rollouts.action).flatten(0, 1), segments.flatten(0, 1), following)
     inferred = policy.inference_distribution.mean_code(params).unflatten(0, (-1, horizon))  # (n, T, Z)
-    used = policy.embedding_distribution.code(torch.as_tensor(rollouts.latent))[:, None]
+    used = family.code(latent)
     error: Array = (inferred - used).abs().mean(-1).numpy()
     return error
 

@@ -35,7 +35,7 @@ TRAINED = Path(__file__).resolve().parent / "trained"
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.SiLU, nn.GELU, nn.Sigmoid)
 }
-_ACTING = ("state_", "embedding.", "actor.", "inference.")
+_ACTING = ("state_", "embedding.", "actor.", "inference.", "transition.")
 _PARTS = ("skills", "mapping")  # of a transferred policy
 _BOUNDS = ("observation_low", "observation_high", "action_low", "action_high")
 _TASK_BOUNDS = ("task_low", "task_high")  # where tasks have parameters

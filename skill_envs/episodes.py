@@ -160,8 +160,8 @@ class Episodes:
         return self.tasks[0].observe(self.physics.qpos, self.physics.qvel, goal)
 
     def outside(self) -> Float:
-        """Distances (num_envs,) to the nearest goal region [m]; 0 inside."""
-        return self.goals.outside(self.tasks[0].position(self.physics.qpos), self.task, self._moved)
+        """Distances (num_envs,) to the nearest goal region that counts [m]; 0 inside."""
+        return self.goals.outside(self.tasks[0].position(self.physics.qpos), self.task, self.elapsed, self._moved)
 
     # States --------------------------------------------------------------------------------------
 

@@ -25,9 +25,10 @@ _POINT_MASS_ACTION = (
 )
 _GOAL_RADIUS = 0.3  # [m]
 _START_HALF_WIDTH = 0.1  # [m]
+_TURN = 20  # control steps for which each goal of a tour counts
 
 
-def _point_mass(summary: str, *goals: tuple[float, float]) -> Task:
+def _point_mass(summary: str, *goals: tuple[float, float], horizon: int = 50, turn: int = 0) -> Task:
     return Task(
         summary=summary,
         scene=lambda: scenes.point_mass(goals, _GOAL_RADIUS),
@@ -39,8 +40,9 @@ def _point_mass(summary: str, *goals: tuple[float, float]) -> Task:
         observed_position=slice(0, 2),
         goals=goals,
         goal_radius=_GOAL_RADIUS,
-        horizon=50,
+        horizon=horizon,
         substeps=5,
+        turn=turn,
         start_summary=f"The mass is at rest, each of its coordinates uniform within {_START_HALF_WIDTH} m of 0.",
     )
 
@@ -100,4 +102,10 @@ TASKS: dict[str, Task] = {
     "PointMassCorner": _point_mass("Reach the goal between right and up and stay in it.", _CORNER),
     "PointMassAny": _point_mass("Reach any of four goals and stay in it.", _LEFT, _RIGHT, _UP, _DOWN),
     "PointMassRing": _ring(),
+    "PointMassTour": _point_mass(
+        "Be in the right, the upper, the left and the lower goal, each in its turn.",
+        *(_RIGHT, _UP, _LEFT, _DOWN),
+        horizon=4 * _TURN,
+        turn=_TURN,
+    ),
 }

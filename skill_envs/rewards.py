@@ -85,14 +85,25 @@ class Goals:
         self._heights: Float | None = None if None in heights else np.array(heights)
         self._margin = np.array([task.shaping_margin for task in tasks])
         self._light_shaping = np.array([task.light_shaping for task in tasks])
+        self._turn = np.array([task.turn for task in tasks])
+        self._last = np.array([len(task.goals) - 1 for task in tasks])
 
-    def outside(self, position: Float, task: Int, moved: Float | None = None) -> Float:
-        """Distances (n,) [m] of ``position`` (n, d) from the nearest goal region of ``task`` (n,).
+    def outside(self, position: Float, task: Int, elapsed: Int, moved: Float | None = None) -> Float:
+        """Distances (n,) [m] of ``position`` (n, d) from the nearest goal region that counts.
 
-        Where each episode has a goal of its own, it is at ``moved`` (n, 2) [m].
+        Args:
+            position: (n, d) [m].
+            task: (n,) indices of the tasks.
+            elapsed: (n,) control steps since each episode began; after as many as a turn has, its goal counts still.
+            moved: (n, 2) where each episode's goal is [m], if it has one of its own.
         """
-        centres = self._centres[task] if moved is None else moved[:, None]
         heights = None if self._heights is None else self._heights[task]
+        centres = self._centres[task] if moved is None else moved[:, None]  # (n, g, 2)
+        turned = np.flatnonzero(self._turn[task])
+        if len(turned):
+            of = task[turned]
+            goal = np.minimum(np.maximum(elapsed[turned] - 1, 0) // self._turn[of], self._last[of])
+            centres[turned] = centres[turned, goal][:, None]
         return outside(position, centres, self._radius[task], heights)
 
     def reward(self, distance: Float, task: Int, reward_type: str) -> Float:

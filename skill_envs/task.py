@@ -57,8 +57,8 @@ class Task:
         observation: what each entry of the observation means, with its bounds.
         action: what each entry of the action means, with its bounds.
         observed_position: entries of the observation that hold this position [m].
-        goals: (g, d) centres of the goal regions [m]; any of them counts. With ``parameters``, they say where the
-            goal is, and this is that of the scene's default state.
+        goals: (g, d) centres of the goal regions [m]; any of them counts, or each in its ``turn``. With
+            ``parameters``, they say where the goal is, and this is that of the scene's default state.
         goal_radius: radius of each goal region [m].
         goal_heights: None, and the goal regions are discs in the plane; or lowest and highest position [m],
             and they are upright cylinders.
@@ -69,6 +69,8 @@ class Task:
         after_step: (qpos, eq_active) of n simulations to their eq_active, (n, neq), after each
             control step; None changes nothing.
         parameters: continuous parameters of the task; None where there are none. An environment has no other task then.
+        turn: control steps for which each goal counts, in the order of ``goals``; the last one counts on. With 0 all
+            of them count at any time.
         start_summary: what ``start`` draws, in words, for the documentation.
     """
 
@@ -89,6 +91,7 @@ class Task:
     light_shaping: float = 0.0
     after_step: Callable[[Float, Float], Float] | None = None
     parameters: Parameters | None = None
+    turn: int = 0
     start_summary: str = ""
 
     def compile(self) -> mujoco.MjModel:

@@ -54,6 +54,12 @@ ENVIRONMENTS: dict[str, Environment] = {
         "One goal at a continuous angle on a circle, a quarter of which is left out of training.",
         "section 4, continuous task parameters; the environment itself is not in it",
     ),
+    "SkillEmbed/PointMassTour-v0": Environment(
+        ("PointMassTour",),
+        "One task, whose four goals count one after the other. The observation holds neither the time nor whose turn "
+        "it is.",
+        "not in the paper, and illustrates a z that changes over time (its appendix C)",
+    ),
     **{
         f"SkillEmbed/{name}-v0": Environment((name,), TASKS[name].summary, "section 7.2, figure 4")
         for name in arm.TASKS

@@ -16,6 +16,7 @@ NAN, INF = float("nan"), float("inf")
 NUMBERS = [s.name for s in fields(SkillConfig) if isinstance(s.default, float)]
 INTEGERS = [s.name for s in fields(SkillConfig) if type(s.default) is int]
 BOOLEANS = [s.name for s in fields(SkillConfig) if isinstance(s.default, bool)]
+CHOICES = [s.name for s in fields(SkillConfig) if isinstance(s.default, str)]
 BOUNDS = [s.name for s in fields(SkillConfig) if isinstance(s.default, tuple)]
 
 
@@ -25,7 +26,7 @@ def test_every_setting_has_words_a_check_and_a_group():
     assert list(config.groups()) == [
         "embedding", "coefficients", "versatility", "inference", "policy", "critic", "computation",
     ]  # fmt: skip
-    assert set(NUMBERS + INTEGERS + BOOLEANS + BOUNDS + ["embedding", "z_period", "inference_channels"]) == {
+    assert set(NUMBERS + INTEGERS + BOOLEANS + BOUNDS + CHOICES + ["z_period", "inference_channels"]) == {
         setting.name for setting in listed
     }
     for setting in listed:
@@ -69,7 +70,7 @@ def test_only_booleans_switch(name):
         ("gamma", 1), ("retrace_lambda", 1.1), ("versatility_warmup", 1.1), ("temperature", 0), ("z_period", 0),
         ("z_period", True), ("inference_channels", (0, 0)), ("inference_channels", (-1,)), ("inference_channels", 3),
         ("policy_log_std", (1, 0)), ("policy_log_std", (0, 0)), ("policy_log_std", (0, 1, 2)),
-        ("embedding", "Gaussian"),
+        ("embedding", "Gaussian"), ("embedding_transition", "Learned"), ("embedding_transition", None),
     ],
 )  # fmt: skip
 def test_ranges_and_choices(name, value):

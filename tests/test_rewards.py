@@ -26,12 +26,44 @@ def test_sparse_reward_and_success_follow_the_geometry(env_id):
     inside = np.zeros(n, bool)
     for i in range(n):
         task = TASKS[ENVIRONMENTS[env_id].tasks[env.task[i]]]
-        inside[i] = any(np.hypot(positions[i, 0] - x, positions[i, 1] - y) <= task.goal_radius for x, y in task.goals)
+        goals = task.goals[:1] if task.turn else task.goals  # of those that count in turn, the first does
+        inside[i] = any(np.hypot(positions[i, 0] - x, positions[i, 1] - y) <= task.goal_radius for x, y in goals)
     assert 10 < inside.sum() < n - 10
     assert np.array_equal(info["is_success"], inside)
     assert np.array_equal(reward, inside.astype(float))
     if isinstance(observation, dict):
         assert np.array_equal(observation["task"], env.task)
+
+
+def test_goals_in_turn_count_one_after_the_other():
+    tour, still = TASKS["PointMassTour"], TASKS["PointMassLeft"]
+    env = SkillVectorEnv(["PointMassTour", "PointMassLeft"], 2 * len(tour.goals), max_episode_steps=None)
+    goals = np.array(tour.goals)
+    _, info = env.reset(seed=0, options={"task": np.repeat([0, 1], len(goals))})
+    assert not info["is_success"].any()
+    for step in range(tour.horizon + tour.turn):
+        _, reward, _, _, info = place(env, np.tile(goals, (2, 1)))
+        counts = min(step // tour.turn, len(goals) - 1)
+        expected = [*(goal == counts for goal in range(len(goals))), *(goal == still.goals[0] for goal in tour.goals)]
+        assert info["is_success"].tolist() == expected and reward.tolist() == [float(x) for x in expected]
+    env.reset(options={"task": 0, "reset_mask": np.arange(env.num_envs) == 0})
+    assert place(env, np.tile(goals, (2, 1)))[1][:4].tolist() == [1, 0, 0, 1], "an episode begins at the first goal"
+
+
+def test_a_tour_is_solved_in_its_time_by_a_controller_that_knows_it():
+    task = TASKS["PointMassTour"]
+    env = gymnasium.make_vec("SkillEmbed/PointMassTour-v0", num_envs=64)
+    observation, _ = env.reset(seed=0)
+    total, at_end = np.zeros(64), []
+    for step in range(task.horizon):
+        goal = np.array(task.goals[step // task.turn])
+        force = 2.0 * (goal - observation[:, :2]) - 0.2 * observation[:, 2:]
+        observation, reward, _, truncated, info = env.step(np.clip(force, -1, 1))
+        total += reward
+        if (step + 1) % task.turn == 0:
+            last = info["final_info"] if truncated.all() else info
+            at_end.append(last["is_success"].all())
+    assert all(at_end) and len(at_end) == len(task.goals) and total.min() >= 0.6 * task.horizon
 
 
 def test_sparse_reward_at_the_edge():

@@ -51,7 +51,7 @@ def test_a_film_is_that_of_its_seed():
 def test_inference_error_is_zero_for_a_network_that_knows_z():
     agent = train.build(Run("SkillEmbed/PointMassTwoGoals-v0", 100, TINY, n_envs=2), seed=0)
     found = rollouts.rollout(agent.policy, "SkillEmbed/PointMassTwoGoals-v0", 2, seed=1)
-    constant = found._replace(latent=np.tile(np.float32([0.5, -0.5, 0.25]), (4, 1)))
+    constant = found._replace(latent=np.tile(np.float32([0.5, -0.5, 0.25]), (4, 50, 1)))
     with torch.no_grad():  # the last layer answers (0.5, -0.5, 0.25) whatever it sees
         net = agent.policy.inference
         net.weights[-1].zero_()

@@ -48,13 +48,14 @@ def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> 
     if policy.inference is not None:
         error = evaluate.inference_error(policy, rollouts)
         result["inference_error"] = np.round(error.mean(0), 4).tolist()  # (T,)
-        centre = np.array([rollouts.latent[rollouts.task == k].mean(0) for k in range(policy.n_tasks)])
-        result["embedding_spread"] = round(float(np.abs(rollouts.latent - centre[rollouts.task]).mean()), 4)
+        first = rollouts.latent[:, 0]
+        centre = np.array([first[rollouts.task == k].mean(0) for k in range(policy.n_tasks)])
+        result["embedding_spread"] = round(float(np.abs(first - centre[rollouts.task]).mean()), 4)
     kept = 1200 // shown.action.shape[1]  # of each task: 24 short episodes, 12 long ones
     rows = np.concatenate([np.flatnonzero(rollouts.task == k)[:kept] for k in range(policy.n_tasks)])
     result["trajectories"] = {
         "task": shown.task[rows].tolist(),
-        "latent": np.round(shown.latent[rows], 3).tolist(),
+        "latent": np.round(shown.latent[rows, 0], 3).tolist(),
         "position": np.round(positions(shown, run.env_id)[rows], 3).tolist(),
     }
     if policy.inference is not None:
