@@ -38,6 +38,7 @@ from skill_agent.divergence import (
 )
 from skill_agent.objective import Draws
 from skill_agent.observations import split_observation_space
+from skill_agent.origin import Origin, origin_of
 from skill_agent.policy import SkillPolicy, SkillState
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.returns import masked_mean
@@ -52,12 +53,14 @@ class SkillEmbedding(OffPolicyAlgorithm):
 
     Attributes:
         config: the settings specific to this method.
+        origin: the environment that it learns on, or has learned on; None if that has no name.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": SkillPolicy, "MultiInputPolicy": SkillPolicy}
     policy: SkillPolicy
     action_space: spaces.Box
     replay_buffer: TrajectoryReplayBuffer | None
+    origin: Origin | None = None
     _progress_bar = False  # whether `learn` shows one
 
     def __init__(
@@ -150,6 +153,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, config=self.config, **self.policy_kwargs
         )
         self.policy.to(self.device)
+        if self.origin is None and self.env is not None:
+            self.origin = origin_of(self.env)
+        self.policy.origin = self.origin
         if self.replay_buffer is None:
             latent_dim = self.policy.embedding_distribution.dim
             self.replay_buffer = TrajectoryReplayBuffer(
@@ -312,6 +318,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             setattr(model, name, expected)
         if env is None:
             model.n_envs = 1  # until there is one
+        model.origin = skills.origin
         model._setup_model()
         kept, made = skills.state_dict(), model.policy.state_dict()
         differing = [name for name, value in kept.items() if name not in made or made[name].shape != value.shape]
@@ -350,6 +357,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self._skill = None
             self._episode_start = np.ones(self.n_envs, bool)
         check_observation("observation", self._last_obs)  # type: ignore[arg-type]
+        # It may be another environment than the one before.
+        self.origin = self.policy.origin = origin_of(self.env)
         return result
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:

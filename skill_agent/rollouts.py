@@ -11,8 +11,9 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from skill_agent.origin import warn_of_other
 from skill_agent.policy import SkillPolicy
-from skill_agent.transfer import TransferredPolicy
+from skill_agent.transferred import TransferredPolicy
 from skill_envs import SkillVectorEnv, checks
 
 Array = NDArray[np.float32]
@@ -103,6 +104,7 @@ def rollout(
     generator = torch.Generator().manual_seed(seed)
     tasks = np.arange(policy.n_tasks).repeat(episodes_per_task)
     env = make_batch(env_id, len(tasks), policy.n_tasks)
+    warn_of_other(policy, env)
     observation, _ = env.reset(seed=seed, options={"task": tasks})
     latent = policy.draw_latent(torch.as_tensor(tasks), generator)
     if discrete:
@@ -174,6 +176,7 @@ def episodes(
         Rewards and successes, (n, T) each.
     """
     env = make_batch(env_id, n, n_tasks=1)
+    warn_of_other(policy, env)
     observation, _ = env.reset(seed=seed)
     choose = _predicting(policy, deterministic)
     with torch.random.fork_rng():
@@ -238,6 +241,7 @@ def show_film(
     checks.integer("seed", seed, least=0)
     n_tasks = policy.n_tasks if isinstance(policy, SkillPolicy) else 1
     env = make_batch(env_id, n_tasks, n_tasks, render_mode="rgb_array", width=width, height=height)
+    warn_of_other(policy, env)
 
     def filmed(choose: Callable[[Any], NDArray[Any]]) -> Callable[[Any], NDArray[Any]]:
         def choose_and_film(observation: Any) -> NDArray[Any]:

@@ -1,17 +1,17 @@
-"""Transfer (paper, section 6): the skills are frozen, and a new task is learned by choosing z = f(x)."""
+"""Skills as an environment (paper, section 6): frozen, they act, and the action is z."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
 from skill_agent import arguments
+from skill_agent.origin import origin_of
 from skill_agent.policy import SkillPolicy
 from skill_agent.vec import CopiedWrapper
 from skill_envs import checks
@@ -63,11 +63,7 @@ class SkillSpaceVecEnv(CopiedWrapper):
             raise ValueError(f"skills={skills!r} is not valid; choose a SkillPolicy")
         if not isinstance(venv, VecEnv):
             raise ValueError(f"venv={venv!r} is not valid; choose a vector environment of SB3")
-        _check_shapes(
-            "the environment",
-            {"observations": venv.observation_space.shape, "actions": venv.action_space.shape},
-            {"observations": skills.box.shape, "actions": skills.action_space.shape},
-        )
+        _check_environment(venv, skills)
         super().__init__(venv, action_space=skill_space(skills))
         self.skills = skills
         # SB3's video recorder takes a frame after each step of this environment, which is ``hold`` control steps.
@@ -117,7 +113,36 @@ class SkillSpaceVecEnv(CopiedWrapper):
         return self._observation, total, ended, infos
 
 
-def _check_shapes(whose: str, found: dict[str, Any], needed: dict[str, Any]) -> None:
+def _check_environment(venv: VecEnv, skills: SkillPolicy) -> None:
+    """Check that frozen skills can act in an environment.
+
+    Raises:
+        ValueError: it has several tasks, other shapes, narrower bounds of actions, or another order of observations.
+    """
+    if isinstance(venv.observation_space, spaces.Dict):
+        raise ValueError(f"observations {venv.observation_space} are not valid; skills are transferred to one task")
+    check_shapes(
+        "the environment",
+        {"observations": venv.observation_space.shape, "actions": venv.action_space.shape},
+        {"observations": skills.box.shape, "actions": skills.action_space.shape},
+    )
+    theirs, ours = venv.action_space, skills.action_space
+    assert isinstance(theirs, spaces.Box)
+    if (ours.low < theirs.low).any() or (ours.high > theirs.high).any():
+        raise ValueError(f"the environment's actions are {theirs}; the skills act in {ours}, which goes beyond")
+    found = origin_of(venv)
+    needed = skills.origin.observation_keys if skills.origin is not None else ()
+    keys = found.observation_keys if found is not None else ()
+    if needed and keys and keys != needed:
+        raise ValueError(f"the environment's observations are in the order {keys}; the skills need {needed}")
+
+
+def check_shapes(whose: str, found: dict[str, Any], needed: dict[str, Any]) -> None:
+    """Check that shapes are those that the skills need, by name.
+
+    Raises:
+        ValueError: one is not.
+    """
     for name, shape in found.items():
         if shape != needed[name]:
             raise ValueError(f"{whose}'s {name} have shape {shape}; the skills need {needed[name]}")
@@ -135,87 +160,3 @@ def act(
     state = torch.as_tensor(observation, device=skills.device).float()
     action, _ = skills.act(state, code, skills.action_noise(len(state), generator, deterministic))
     return skills.env_action(action)
-
-
-class TransferState(NamedTuple):
-    """The recurrent state of `TransferredPolicy.predict`."""
-
-    code: NDArray[np.float32]  # (n, Z) z in use
-    age: NDArray[np.int64]  # (n,) steps since it was chosen
-
-
-class TransferredPolicy:
-    """Frozen skills and a mapping z = f(x), with SB3's ``predict``; `skill_agent.skills.export_policy` writes it.
-
-    Attributes:
-        skills: what acts.
-        mapping: what chooses z.
-        hold: steps for which a z is held.
-    """
-
-    def __init__(self, skills: SkillPolicy, mapping: BasePolicy, hold: int) -> None:
-        """Join a mapping to its skills.
-
-        Args:
-            skills: what acts.
-            mapping: the ``policy`` of any algorithm of SB3 that was trained on a `SkillSpaceVecEnv`. It sees
-                observations as they are; statistics of a VecNormalize are no part of it.
-            hold: steps for which a z is held, as in training.
-
-        Raises:
-            TypeError: a mapping that is no policy, such as a whole algorithm.
-            ValueError: ``hold`` that is no integer from 1 to 10,000, or a mapping whose spaces are not the skills'.
-        """
-        self.hold = arguments.one_or_more("hold", hold, arguments.LONGEST_HOLD)
-        if not isinstance(mapping, BasePolicy):
-            raise TypeError(f"a mapping of class {type(mapping).__name__} is not valid; choose a policy: model.policy")
-        z_dim = skills.embedding_distribution.dim
-        _check_shapes(
-            "the mapping",
-            {"observations": mapping.observation_space.shape, "actions": mapping.action_space.shape},
-            {"observations": skills.box.shape, "actions": (z_dim,)},
-        )
-        self.skills, self.mapping = skills, mapping
-
-    def predict_skill(self, observation: NDArray[Any], deterministic: bool = False) -> NDArray[np.float32]:
-        """Z (n, Z) for observations (n, S), or (Z,) for one."""
-        code, _ = self.mapping.predict(observation, deterministic=deterministic)
-        return code
-
-    def predict(
-        self,
-        observation: NDArray[Any],
-        state: tuple[NDArray[Any], ...] | None = None,
-        episode_start: NDArray[Any] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
-        """Torques for observations; pass the returned state back in, so that z is held.
-
-        Args:
-            observation: one observation or a batch.
-            state: the `TransferState` returned by the last call; None chooses z afresh.
-            episode_start: (n,) bool, where z is chosen afresh.
-            deterministic: mean z and mean action, in place of draws.
-
-        Returns:
-            Actions within the bounds of the action space, and the new state.
-
-        Raises:
-            ValueError: observations or a state that are not finite or have another shape.
-        """
-        batch = np.atleast_2d(np.asarray(observation))
-        count, dim = len(batch), self.skills.embedding_distribution.dim
-        arguments.array("observation", batch, (count, self.skills.state_dim))
-        code, age = np.zeros((count, dim), np.float32), np.zeros(count, np.int64)
-        if state is not None:
-            kept_code, kept_age = arguments.pair("state", state)
-            code = arguments.array("state's z", kept_code, (count, dim)).astype(np.float32)
-            age = (arguments.whole_numbers("state's age", kept_age, (count,)) + 1) % self.hold
-        if episode_start is not None:
-            starts = arguments.booleans("episode_start", episode_start)
-            age = np.where(arguments.array("episode_start", starts, (count,)), 0, age)
-        fresh = age == 0
-        if fresh.any():
-            code = np.where(fresh[:, None], self.predict_skill(batch, deterministic), code)
-        action = act(self.skills, batch, torch.as_tensor(code, device=self.skills.device), deterministic=deterministic)
-        return (action if np.ndim(observation) > 1 else action[0]), TransferState(code, age)
