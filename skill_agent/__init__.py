@@ -10,6 +10,7 @@ from skill_agent.skills import export_skills, load_skills
 from skill_agent.tasks import make_task_vec_env
 from skill_agent.tensorfile import SkillsFileError
 from skill_agent.transferred import TransferredPolicy, export_policy, load_policy
+from skill_agent.transferring import transfer
 from skill_agent.trust import PickleWarning
 from skill_agent.vec import make_skill_vec_env
 
@@ -33,4 +34,5 @@ __all__ = [
     "make_skill_vec_env",
     "make_task_vec_env",
     "save_checkpoint",
+    "transfer",
 ]
