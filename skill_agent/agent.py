@@ -23,7 +23,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from skill_agent import arguments, objective
+from skill_agent import arguments, objective, task_logs
 from skill_agent.compiling import compiled
 from skill_agent.config import SkillConfig, make_config
 from skill_agent.copying import copy_env
@@ -408,6 +408,17 @@ class SkillEmbedding(OffPolicyAlgorithm):
             check_transition(original_obs, self._vec_normalize_env.get_original_reward(), dones, [{}] * len(dones))
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episode_start = np.asarray(dones, bool)
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: NDArray[np.bool_] | None = None) -> None:
+        named = [task_logs.of_task(info) if "episode" in info else info for info in infos]
+        super()._update_info_buffer(named, dones)
+
+    def dump_logs(self) -> None:
+        """As in SB3, with each task's mean return and share of successes, by its name."""
+        names = self.origin.tasks if self.origin is not None else ()
+        for key, value in task_logs.means(self.ep_info_buffer or (), names).items():
+            self.logger.record(key, value)
+        super().dump_logs()
 
     # Learning ---------------------------------------------------------------------------------
 
