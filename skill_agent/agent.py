@@ -23,7 +23,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from skill_agent import arguments, objective
+from skill_agent import arguments, objective, task_logs
 from skill_agent.compiling import compiled
 from skill_agent.config import SkillConfig, make_config
 from skill_agent.copying import copy_env
@@ -38,6 +38,7 @@ from skill_agent.divergence import (
 )
 from skill_agent.objective import Draws
 from skill_agent.observations import check_normalised, split_observation_space
+from skill_agent.origin import Origin, origin_of
 from skill_agent.policy import SkillPolicy, SkillState
 from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.returns import masked_mean
@@ -52,12 +53,14 @@ class SkillEmbedding(OffPolicyAlgorithm):
 
     Attributes:
         config: the settings specific to this method.
+        origin: the environment that it learns on, or has learned on; None if that has no name.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": SkillPolicy, "MultiInputPolicy": SkillPolicy}
     policy: SkillPolicy
     action_space: spaces.Box
     replay_buffer: TrajectoryReplayBuffer | None
+    origin: Origin | None = None
     _progress_bar = False  # whether `learn` shows one
 
     def __init__(
@@ -150,6 +153,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, config=self.config, **self.policy_kwargs
         )
         self.policy.to(self.device)
+        if self.origin is None and self.env is not None:
+            self.origin = origin_of(self.env)
+        self.policy.origin = self.origin
         if self.replay_buffer is None:
             latent_dim = self.policy.embedding_distribution.dim
             n_parameters = spaces.flatdim(task_space) if isinstance(task_space, spaces.Box) else None
@@ -314,6 +320,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             setattr(model, name, expected)
         if env is None:
             model.n_envs = 1  # until there is one
+        model.origin = skills.origin
         model._setup_model()
         kept, made = skills.state_dict(), model.policy.state_dict()
         differing = [name for name, value in kept.items() if name not in made or made[name].shape != value.shape]
@@ -354,6 +361,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
             assert self.replay_buffer is not None
             self.replay_buffer.end_stretches()  # what it holds last is not what comes before these
         check_observation("observation", self._last_obs)  # type: ignore[arg-type]
+        # It may be another environment than the one before.
+        self.origin = self.policy.origin = origin_of(self.env)
         return result
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
@@ -403,6 +412,17 @@ class SkillEmbedding(OffPolicyAlgorithm):
             check_transition(original_obs, self._vec_normalize_env.get_original_reward(), dones, [{}] * len(dones))
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episode_start = np.asarray(dones, bool)
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: NDArray[np.bool_] | None = None) -> None:
+        named = [task_logs.of_task(info) if "episode" in info else info for info in infos]
+        super()._update_info_buffer(named, dones)
+
+    def dump_logs(self) -> None:
+        """As in SB3, with each task's mean return and share of successes, by its name."""
+        names = self.origin.tasks if self.origin is not None else ()
+        for key, value in task_logs.means(self.ep_info_buffer or (), names).items():
+            self.logger.record(key, value)
+        super().dump_logs()
 
     # Learning ---------------------------------------------------------------------------------
 

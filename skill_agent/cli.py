@@ -206,7 +206,8 @@ def film(args: Film) -> None:
     from skill_agent.agent import SkillEmbedding
     from skill_agent.policy import SkillPolicy
     from skill_agent.rollouts import show_film
-    from skill_agent.skills import load_policy, load_skills
+    from skill_agent.skills import load_skills
+    from skill_agent.transferred import load_policy
     from skill_envs import ENVIRONMENTS, checks
     from skill_envs.film import check_size, check_video, video
     from skill_envs.render import MAX_SIDE
@@ -240,7 +241,8 @@ def view(args: View) -> None:
     import torch
 
     from skill_agent.policy import SkillPolicy
-    from skill_agent.skills import load_policy, load_skills
+    from skill_agent.skills import load_skills
+    from skill_agent.transferred import load_policy
     from skill_envs import ENVIRONMENTS, checks
     from skill_envs import view as viewer
 

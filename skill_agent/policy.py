@@ -18,6 +18,7 @@ from skill_agent.divergence import check_parameters
 from skill_agent.networks import NET_ARCH as NET_ARCH
 from skill_agent.networks import SkillNetworks
 from skill_agent.observations import check_kind, check_lengths, check_tasks
+from skill_agent.origin import Origin
 from skill_agent.trust import warn_of_pickles
 from skill_envs import checks
 
@@ -30,7 +31,13 @@ class SkillState(NamedTuple):
 
 
 class SkillPolicy(SkillNetworks):
-    """Acts by the networks of `SkillNetworks`, whose arguments and attributes it has: a policy of SB3."""
+    """Acts by the networks of `SkillNetworks`, whose arguments and attributes it has: a policy of SB3.
+
+    Attributes:
+        origin: the environment that it was trained on; None if that is not known.
+    """
+
+    origin: Origin | None = None
 
     def act(self, observation: Tensor, code: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Draw actions from pi(a|s,z): everything that acts, acts here.

@@ -12,8 +12,9 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from skill_agent.origin import warn_of_other
 from skill_agent.policy import SkillPolicy, SkillState
-from skill_agent.transfer import TransferredPolicy
+from skill_agent.transferred import TransferredPolicy
 from skill_envs import SkillVectorEnv, checks
 
 Array = NDArray[np.float32]
@@ -121,6 +122,7 @@ def rollout(
     tasks: NDArray[Any] = np.arange(policy.n_tasks).repeat(episodes_per_task)
     env = make_batch(env_id, len(tasks), policy.n_tasks, **kwargs)
     _check_parameters(policy, env_id, env)
+    warn_of_other(policy, env)
     observation, _ = env.reset(seed=seed, options=_every_task(policy, tasks))
     if isinstance(policy.task_space, spaces.Box):
         tasks = observation["task"]
@@ -217,6 +219,7 @@ def episodes(
         Rewards and successes, (n, T) each.
     """
     env = make_batch(env_id, n, n_tasks=1)
+    warn_of_other(policy, env)
     observation, _ = env.reset(seed=seed)
     choose = _predicting(policy, deterministic)
     with torch.random.fork_rng():
@@ -285,6 +288,7 @@ def show_film(
     has_parameters = _suite(env).tasks[0].parameters is not None
     if isinstance(policy, SkillPolicy):
         _check_parameters(policy, env_id, env)
+    warn_of_other(policy, env)
 
     def filmed(choose: Callable[[Any], NDArray[Any]]) -> Callable[[Any], NDArray[Any]]:
         def choose_and_film(observation: Any) -> NDArray[Any]:

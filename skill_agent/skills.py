@@ -14,34 +14,40 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import get_device
 from torch import nn
 
 import skill_envs
-from skill_agent import arguments, limits, tensorfile
+from skill_agent import arguments, limits, origin, tensorfile
 from skill_agent.config import SkillConfig
 from skill_agent.divergence import check_parameters
 from skill_agent.files import write_whole
 from skill_agent.formats import FORMAT, check_format, config_of
-from skill_agent.mappings import MlpMapping, describe_mlp, mlp_mapping, revive_mlp
 from skill_agent.policy import NET_ARCH, SkillPolicy
 from skill_agent.tensorfile import Arrays, SkillsFileError, brief
-from skill_agent.transfer import TransferredPolicy
 from skill_envs import checks
 
 SUFFIX = ".safetensors"
 TRAINED = Path(__file__).resolve().parent / "trained"
+_SHIPPED_FOR = {
+    "lwall-skills.safetensors": "SkillEmbed/LWallPretrain-v0",
+    "pointmass-skills.safetensors": "SkillEmbed/PointMassDuplicate-v0",
+    "railpush-skills.safetensors": "SkillEmbed/RailPushPretrain-v0",
+    "springwall-skills.safetensors": "SkillEmbed/SpringWallPretrain-v0",
+    "lwall-policy.safetensors": "SkillEmbed/LWall-v0",
+    "pointmass-policy.safetensors": "SkillEmbed/PointMassCorner-v0",
+    "railpush-policy.safetensors": "SkillEmbed/RailPush-v0",
+    "springwall-policy.safetensors": "SkillEmbed/SpringWall-v0",
+}
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.SiLU, nn.GELU, nn.Sigmoid)
 }
 _ACTING = ("state_", "embedding.", "actor.", "inference.", "transition.")
-_PARTS = ("skills", "mapping")  # of a transferred policy
 _BOUNDS = ("observation_low", "observation_high", "action_low", "action_high")
 _TASK_BOUNDS = ("task_low", "task_high")  # where tasks have parameters
-Revive = Callable[[dict[str, Any], Arrays], Any]  # makes networks of a description and its arrays
+Remake = Callable[[dict[str, Any], Arrays], Any]  # makes networks of a description and its arrays
 # What a wrong description leads to; `load_skills` and `load_policy` make one error of them.
-_WRONG = (KeyError, TypeError, ValueError, RuntimeError, OverflowError)
+WRONG = (KeyError, TypeError, ValueError, RuntimeError, OverflowError)
 
 
 def export_skills(policy: SkillPolicy, path: Path | str, *, critics: bool = False, force: bool = False) -> Path:
@@ -61,8 +67,8 @@ def export_skills(policy: SkillPolicy, path: Path | str, *, critics: bool = Fals
         TrainingDiverged: a parameter is not finite.
         ValueError: an activation that a file can't name, or networks beyond the limits of a file.
     """
-    description, arrays = _describe(policy, critics)
-    return _write(Path(path), description, arrays, force, _skills_of)
+    description, arrays = describe(policy, critics)
+    return write(Path(path), description, arrays, force, _skills_of)
 
 
 def check_exportable(policy: SkillPolicy) -> None:
@@ -72,26 +78,7 @@ def check_exportable(policy: SkillPolicy) -> None:
         TrainingDiverged: a parameter is not finite.
         ValueError: an activation that a file can't name, or networks beyond the limits of a file.
     """
-    _pack(*_describe(policy, critics=False), _skills_of)
-
-
-def export_policy(policy: TransferredPolicy, path: Path | str, *, force: bool = False) -> Path:
-    """Write skills and the mapping learned on top of them to one file, for `load_policy`; as `export_skills`.
-
-    The mapping may be a `SkillPolicy`, or the ``MlpPolicy`` of SB3's SAC, TD3, DDPG, PPO or A2C.
-
-    Raises:
-        FileExistsError: the file exists and ``force`` is not given.
-        TrainingDiverged: a parameter is not finite.
-        TypeError: a mapping of another class, or with parts that a file can't hold.
-        ValueError: an activation that a file can't name, or networks beyond the limits of a file.
-    """
-    description: dict[str, Any] = {"hold": policy.hold}
-    arrays: Arrays = {}
-    for name in _PARTS:
-        description[name], found = _describe_part(getattr(policy, name))
-        arrays |= {f"{name}/{key}": array for key, array in found.items()}
-    return _write(Path(path), description, arrays, force, _policy_of)
+    _pack(*describe(policy, critics=False), _skills_of)
 
 
 def load_skills(path: Path | str, device: torch.device | str = "cpu") -> SkillPolicy:
@@ -109,26 +96,15 @@ def load_skills(path: Path | str, device: torch.device | str = "cpu") -> SkillPo
             says what is wrong.
         ValueError: no such device.
     """
-    target = _device(device)
-    path = _find(path, "skills")
+    target = device_of(device)
+    path = find(path, "skills")
     description, arrays = tensorfile.read(path)
     try:
         policy = _skills_of(description, arrays)
-    except _WRONG as error:
+    except WRONG as error:
         raise SkillsFileError(f"{path} does not describe its skills rightly: {brief(error)}") from error
+    policy.origin = policy.origin or shipped_origin(path)
     return policy.to(target)
-
-
-def load_policy(path: Path | str, device: torch.device | str = "cpu") -> TransferredPolicy:
-    """The transferred policy of a file written by `export_policy`; arguments and errors as of `load_skills`."""
-    target = _device(device)
-    path = _find(path, "policy")
-    description, arrays = tensorfile.read(path)
-    try:
-        policy = _policy_of(description, arrays)
-    except _WRONG as error:
-        raise SkillsFileError(f"{path} does not describe a transferred policy rightly: {brief(error)}") from error
-    return TransferredPolicy(policy.skills.to(target), policy.mapping.to(target), policy.hold)
 
 
 def shipped(kind: str) -> list[str]:
@@ -136,7 +112,13 @@ def shipped(kind: str) -> list[str]:
     return sorted(path.name.removesuffix(f"-{kind}{SUFFIX}") for path in TRAINED.glob(f"*-{kind}{SUFFIX}"))
 
 
-def _device(device: torch.device | str) -> torch.device:
+def shipped_origin(path: Path) -> origin.Origin | None:
+    """The origin of a file that comes with the package; those of 0.1.0 don't say it themselves."""
+    env_id = _SHIPPED_FOR.get(path.name) if path.parent == TRAINED else None
+    return None if env_id is None else origin.origin_of(env_id)
+
+
+def device_of(device: torch.device | str) -> torch.device:
     """The device of a name, if this machine has it."""
     try:
         # SB3's get_device would take "cuda" and give the CPU where there is none.
@@ -150,7 +132,7 @@ def _device(device: torch.device | str) -> torch.device:
     return found
 
 
-def _find(path: Path | str, kind: str) -> Path:
+def find(path: Path | str, kind: str) -> Path:
     """The file of a name or a path."""
     arguments.path("path", path)
     if isinstance(path, str) and path in shipped(kind):
@@ -160,24 +142,7 @@ def _find(path: Path | str, kind: str) -> Path:
     return Path(path)
 
 
-def _describe_part(part: BasePolicy) -> tuple[dict[str, Any], Arrays]:
-    """What the skills or the mapping of a transferred policy are, and their arrays."""
-    if isinstance(part, SkillPolicy):
-        return _describe(part, critics=False)
-    mapping = mlp_mapping(part)
-    check_parameters(mapping)
-    return describe_mlp(mapping, ACTIVATIONS)
-
-
-def _revive_part(description: dict[str, Any], arrays: Arrays) -> SkillPolicy | MlpMapping:
-    """The networks that `_describe_part` described; those that SB3's own algorithms learned say their kind."""
-    if "kind" in description:
-        limits.check_widths("a mapping", description["net_arch"])
-        return revive_mlp(description, arrays, ACTIVATIONS)
-    return _revive(description, arrays)
-
-
-def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], Arrays]:
+def describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], Arrays]:
     """What the networks are, and their arrays."""
     check_parameters(policy)
     activation = policy.activation_fn.__name__
@@ -191,6 +156,8 @@ def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], Array
         "task_in_observation": isinstance(policy.observation_space, spaces.Dict),
         "critics": critics,
     }
+    if policy.origin is not None:
+        description["environment"] = policy.origin.describe()
     state = policy.state_dict()
     arrays = {name: v.numpy(force=True) for name, v in state.items() if critics or name.startswith(_ACTING)}
     box, action = policy.box, policy.action_space
@@ -201,57 +168,40 @@ def _describe(policy: SkillPolicy, critics: bool) -> tuple[dict[str, Any], Array
     return description, {name: array.copy(order="C") for name, array in arrays.items()}
 
 
-def _write(path: Path, description: dict[str, Any], arrays: Arrays, force: bool, revive: Revive) -> Path:
+def write(path: Path, description: dict[str, Any], arrays: Arrays, force: bool, remake: Remake) -> Path:
+    """Write a file that can be loaded, by ``remake``; see `export_skills`."""
     path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
     # Links that lead nowhere are somebody's as well.
     if os.path.lexists(path) and not force:
         raise FileExistsError(f"{path} exists; choose another path, or force=True to replace it")
-    write_whole(path, _pack(description, arrays, revive))
+    write_whole(path, _pack(description, arrays, remake))
     return path
 
 
-def _pack(description: dict[str, Any], arrays: Arrays, revive: Revive) -> bytes:
+def _pack(description: dict[str, Any], arrays: Arrays, remake: Remake) -> bytes:
     """The bytes of a file that can be loaded."""
     versions = {"skill-embed": skill_envs.__version__, "torch": torch.__version__}
     data = tensorfile.pack({"format": FORMAT, "versions": versions, **description}, arrays)
     # Otherwise it would be found out when the networks are gone.
     try:
-        revive(*tensorfile.unpack(data))
-    except _WRONG as error:
+        remake(*tensorfile.unpack(data))
+    except WRONG as error:
         raise ValueError(f"these networks can't be exported: {brief(error)}") from error
     return data
 
 
 # From a description that a stranger may have written ----------------------------------------------
-# These raise any of _WRONG.
+# These raise any of WRONG.
 
 
 def _skills_of(description: dict[str, Any], arrays: Arrays) -> SkillPolicy:
     """The skills of a whole file."""
     check_format(description.get("format"))
-    return _revive(description, arrays)
+    return revive(description, arrays)
 
 
-def _policy_of(description: dict[str, Any], arrays: Arrays) -> TransferredPolicy:
-    """The transferred policy of a whole file."""
-    check_format(description.get("format"))
-    hold = checks.integer("hold", description["hold"], 1, arguments.LONGEST_HOLD)
-    parts = {}
-    for name in _PARTS:
-        start = f"{name}/"
-        found = {key.removeprefix(start): arrays.pop(key) for key in list(arrays) if key.startswith(start)}
-        parts[name] = _revive_part(description[name], found)
-    if arrays:
-        raise ValueError(f"arrays {sorted(arrays)} are unknown")
-    skills, mapping = (parts[name] for name in _PARTS)
-    if not isinstance(skills, SkillPolicy):
-        raise ValueError("the skills are no networks of skills")
-    # It checks that the mapping sees what the skills see, and gives their z.
-    return TransferredPolicy(skills, mapping, hold)
-
-
-def _revive(description: dict[str, Any], arrays: Arrays) -> SkillPolicy:
-    """The networks that `_describe` described."""
+def revive(description: dict[str, Any], arrays: Arrays) -> SkillPolicy:
+    """The networks that `describe` described."""
     critics = checks.boolean("critics", description["critics"])
     names: tuple[str, ...] = _BOUNDS
     if checks.boolean("task_parameters", description.get("task_parameters", False)):
@@ -264,6 +214,7 @@ def _revive(description: dict[str, Any], arrays: Arrays) -> SkillPolicy:
     if not critics:
         del policy.critics, policy.critics_target
     policy.set_training_mode(False)
+    policy.origin = origin.of_file(description.get("environment"), policy.n_tasks)
     return policy
 
 

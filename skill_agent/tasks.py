@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from skill_agent.origin import LONGEST_NAME, of_tasks
 from skill_agent.vec import SkillVecEnv, SkillVecMonitor
 from skill_envs import ENVIRONMENTS, TASKS, SkillVectorEnv, checks
 
@@ -34,6 +35,7 @@ class TaskEnv(gymnasium.Env[Any, NDArray[Any]]):
     Attributes:
         task_names: names of the tasks, in the order of their indices.
         observation_keys: keys of a Dict observation, in the order in which they are flattened; empty for a Box.
+        origin: what networks that are trained on it keep of it.
     """
 
     def __init__(self, tasks: Mapping[str, Task]) -> None:
@@ -60,6 +62,7 @@ class TaskEnv(gymnasium.Env[Any, NDArray[Any]]):
         self.action_space = first.action_space
         self.metadata = dict(first.metadata)
         self.render_mode = first.render_mode
+        self.origin = of_tasks(dict(zip(self.task_names, self._envs, strict=True)), self.observation_keys)
         self.task = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -163,6 +166,9 @@ def make_task_vec_env(
     named = name_tasks(tasks)
     if not named:
         raise ValueError(f"tasks={tasks!r} is not valid; give at least one task")
+    for name in named:
+        if not 1 <= len(name) <= LONGEST_NAME:
+            raise ValueError(f"the task name {name!r:.80} is not valid; choose 1 to at most {LONGEST_NAME} characters")
     batched = _batched_tasks(named)
     if batched is not None:
         return _batched(batched, n_envs, seed, kwargs)

@@ -62,7 +62,9 @@ class SkillVecEnv(VecEnv):
         """
         seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
         observation, info = self.env.reset(seed=seeds, options=self._batched_options())
-        self.reset_infos = [{"is_success": bool(s)} for s in info["is_success"]]
+        self.reset_infos = [
+            {"is_success": bool(s), "task": name} for s, name in zip(info["is_success"], self._running(), strict=True)
+        ]
         self._reset_seeds()
         self._reset_options()
         return observation
@@ -83,15 +85,23 @@ class SkillVecEnv(VecEnv):
 
     def step_wait(self) -> Any:
         """Step every environment; as in SB3, finished ones give the next episode's observation."""
+        names = self._running()  # before the step, which begins new episodes
         observation, reward, terminated, truncated, info = self.env.step(self._actions)
         done = terminated | truncated
-        infos: list[dict[str, Any]] = [{"is_success": s} for s in info["is_success"].tolist()]
+        infos: list[dict[str, Any]] = [
+            {"is_success": s, "task": name} for s, name in zip(info["is_success"].tolist(), names, strict=True)
+        ]
         for i in np.flatnonzero(done).tolist():
             # The rest of these infos belongs to the next episode.
-            infos[i] = suite_infos.single(info["final_info"], i)
+            infos[i] = {**suite_infos.single(info["final_info"], i), "task": names[i]}
             infos[i]["terminal_observation"] = info["final_obs"][i]
             infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
         return observation, reward.astype(np.float32), done, infos
+
+    def _running(self) -> list[str]:
+        """The name of every environment's present task."""
+        names = self.env.task_names
+        return [names[task] for task in self.env.task.tolist()]
 
     def state(self) -> dict[str, Any]:
         """All that changes from step to step; see `SkillVectorEnv.state`."""

@@ -137,6 +137,11 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         return self._episodes.tasks
 
     @property
+    def task_names(self) -> tuple[str, ...]:
+        """Their names in `skill_envs.TASKS`."""
+        return tuple(self._arguments["tasks"])
+
+    @property
     def task(self) -> Int:
         """(num_envs,) the present tasks, indices into ``tasks``."""
         return self._episodes.task

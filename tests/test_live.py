@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from skill_agent import load_policy
+from skill_agent.skill_space import act
 from skill_agent.skills import TRAINED
-from skill_agent.transfer import act
 from skill_envs import TASKS, SkillVectorEnv
 
 LIVE = Path(__file__).parent.parent / "docs" / "live"

@@ -111,7 +111,7 @@ def test_what_sb3_asks_of_a_vector_environment():
     assert len(env.get_attr("reward_type")) == 3 and env.get_attr("num_envs", [0]) == [3]
     assert env.env_is_wrapped(Monitor) == [False] * 3
     env.reset()
-    assert env.unwrapped.reset_infos == [{"is_success": False}] * 3
+    assert [info["is_success"] for info in env.unwrapped.reset_infos] == [False] * 3
     env.set_attr("note", 7)
     assert env.get_attr("note", 1) == [7]
     with pytest.raises(AttributeError):

@@ -14,7 +14,7 @@ from skill_agent import (
     load_skills,
     make_skill_vec_env,
 )
-from skill_agent.transfer import act, skill_space
+from skill_agent.skill_space import act, skill_space
 
 HOLD = 5
 TINY = {"policy_kwargs": {"net_arch": [16, 16]}, "learning_starts": 20, "train_freq": 5, "gradient_steps": 1}

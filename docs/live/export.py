@@ -17,7 +17,7 @@ from skill_agent import load_policy
 from skill_agent.experiments import EXPERIMENTS
 from skill_agent.files import write_json, write_whole
 from skill_agent.skills import TRAINED
-from skill_agent.transfer import TransferredPolicy
+from skill_agent.transferred import TransferredPolicy
 from skill_envs import ENVIRONMENTS, TASKS, SkillVectorEnv, Task, arm
 
 STARTS = 24  # start states of each task

@@ -17,8 +17,8 @@ from skill_agent.experiments.records import RECORDS, Records, networks_path
 from skill_agent.experiments.tables import FAMILIES, OURS, Run, variant_of
 from skill_agent.policy import SkillPolicy
 from skill_agent.rollouts import Rollouts
-from skill_agent.skills import load_policy
-from skill_agent.transfer import act
+from skill_agent.skill_space import act
+from skill_agent.transferred import load_policy
 from skill_envs import ENVIRONMENTS, TASKS
 
 Array = NDArray[np.float32]

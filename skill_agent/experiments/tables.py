@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from skill_agent.transferring import MAPPING as MAPPING
 from skill_envs import ENVIRONMENTS, arm
 
 POINT_MASS: dict[str, Any] = {
@@ -183,19 +184,6 @@ def pretrain_runs() -> dict[str, Run]:
 
 
 TRANSFER_STEPS = 512_000
-MAPPING: dict[str, Any] = {
-    "embedding": "task_id",
-    "gamma": 0.95,
-    "buffer_size": 50_000,
-    "learning_starts": 1_280,
-    "train_freq": 20,
-    "gradient_steps": 40,
-    "target_period": 20,
-    "window": 5,
-    "bf16": True,
-    "policy_log_std": (-1.4, -0.2),
-    "policy_entropy_coef": 0.05,
-}
 _POINT_MASS_MAPPING = MAPPING | {"bf16": False, "policy_kwargs": {"net_arch": [64, 64]}}
 
 

@@ -25,7 +25,8 @@ from skill_agent.experiments.measure import measure
 from skill_agent.experiments.tables import Run
 from skill_agent.perceptrons import BFLOAT16
 from skill_agent.policy import SkillPolicy
-from skill_agent.transfer import SkillSpaceVecEnv, TransferredPolicy
+from skill_agent.skill_space import SkillSpaceVecEnv
+from skill_agent.transferred import TransferredPolicy
 from skill_agent.vec import make_skill_vec_env
 
 

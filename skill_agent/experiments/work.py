@@ -13,7 +13,8 @@ from skill_agent.experiments.records import Record, networks_path, record_path
 from skill_agent.experiments.tables import Run
 from skill_agent.files import read_json
 from skill_agent.policy import SkillPolicy
-from skill_agent.skills import export_policy, load_skills
+from skill_agent.skills import load_skills
+from skill_agent.transferred import export_policy
 
 RUNS = Path("runs")
 SKILLS = "pretrain"  # the figure whose runs leave the skills that others transfer

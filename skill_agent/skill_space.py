@@ -1,18 +1,18 @@
-"""Transfer (paper, section 6): the skills are frozen, and a new task is learned by choosing z = f(x)."""
+"""Skills as an environment (paper, section 6): frozen, they act, and the action is z."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
 from skill_agent import arguments
-from skill_agent.observations import check_kind, example_tasks, split_observation_space
+from skill_agent.observations import example_tasks, split_observation_space
+from skill_agent.origin import origin_of
 from skill_agent.policy import SkillPolicy
 from skill_agent.vec import CopiedWrapper
 from skill_envs import checks
@@ -71,11 +71,7 @@ class SkillSpaceVecEnv(CopiedWrapper):
         box = observed = venv.observation_space
         if isinstance(box, spaces.Dict):
             box, observed = _joined_space(box)
-        _check_shapes(
-            "the environment",
-            {"observations": box.shape, "actions": venv.action_space.shape},
-            {"observations": skills.box.shape, "actions": skills.action_space.shape},
-        )
+        _check_environment(venv, box, skills)
         super().__init__(venv, observation_space=observed, action_space=skill_space(skills))
         self.skills = skills
         self._n_parameters = 0 if box is observed else spaces.flatdim(observed) - spaces.flatdim(box)
@@ -99,7 +95,7 @@ class SkillSpaceVecEnv(CopiedWrapper):
 
     def reset(self) -> Any:
         """Reset every environment."""
-        self._observation: Any = _joined(self.venv.reset())
+        self._observation: Any = joined(self.venv.reset())
         return self._observation
 
     def step_async(self, actions: NDArray[Any]) -> None:
@@ -117,17 +113,17 @@ class SkillSpaceVecEnv(CopiedWrapper):
         total, ended = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]  # of each environment's last step
         for _ in range(self.hold):
-            state = _without_parameters(self._observation, self._n_parameters)
+            state = without_parameters(self._observation, self._n_parameters)
             action = act(self.skills, state, self._code, self._generator)
             observation, reward, done, step_infos = self.venv.step(action)
-            self._observation = _joined(observation)
+            self._observation = joined(observation)
             total += np.where(ended, 0.0, reward)
             for i in np.flatnonzero(~ended):
                 infos[i] = step_infos[i]
             ended |= done
         for info in infos:
             if "terminal_observation" in info:
-                info["terminal_observation"] = _joined(info["terminal_observation"])
+                info["terminal_observation"] = joined(info["terminal_observation"])
         return self._observation, total, ended, infos
 
 
@@ -144,7 +140,7 @@ def _joined_space(space: spaces.Dict) -> tuple[spaces.Box, spaces.Box]:
     return box, spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
 
-def _joined(observation: Any) -> Any:
+def joined(observation: Any) -> Any:
     """Observations (..., S) and parameters (..., C) of a dict as one array (..., S + C); an array as it is."""
     if not isinstance(observation, dict):
         return observation
@@ -152,12 +148,39 @@ def _joined(observation: Any) -> Any:
     return np.concatenate(parts, axis=-1)
 
 
-def _without_parameters(joined: NDArray[Any], n_parameters: int) -> NDArray[Any]:
+def without_parameters(together: NDArray[Any], n_parameters: int) -> NDArray[Any]:
     """What the skills see of observations with the task's parameters behind them."""
-    return joined[:, :-n_parameters] if n_parameters else joined
+    return together[:, :-n_parameters] if n_parameters else together
 
 
-def _check_shapes(whose: str, found: dict[str, Any], needed: dict[str, Any]) -> None:
+def _check_environment(venv: VecEnv, box: spaces.Space[Any], skills: SkillPolicy) -> None:
+    """Check that frozen skills can act in an environment, whose observations without parameters are in ``box``.
+
+    Raises:
+        ValueError: it has other shapes, narrower bounds of actions, or another order of observations.
+    """
+    check_shapes(
+        "the environment",
+        {"observations": box.shape, "actions": venv.action_space.shape},
+        {"observations": skills.box.shape, "actions": skills.action_space.shape},
+    )
+    theirs, ours = venv.action_space, skills.action_space
+    assert isinstance(theirs, spaces.Box)
+    if (ours.low < theirs.low).any() or (ours.high > theirs.high).any():
+        raise ValueError(f"the environment's actions are {theirs}; the skills act in {ours}, which goes beyond")
+    found = origin_of(venv)
+    needed = skills.origin.observation_keys if skills.origin is not None else ()
+    keys = found.observation_keys if found is not None else ()
+    if needed and keys and keys != needed:
+        raise ValueError(f"the environment's observations are in the order {keys}; the skills need {needed}")
+
+
+def check_shapes(whose: str, found: dict[str, Any], needed: dict[str, Any]) -> None:
+    """Check that shapes are those that the skills need, by name.
+
+    Raises:
+        ValueError: one is not.
+    """
     for name, shape in found.items():
         if shape != needed[name]:
             raise ValueError(f"{whose}'s {name} have shape {shape}; the skills need {needed[name]}")
@@ -175,99 +198,3 @@ def act(
     state = torch.as_tensor(observation, device=skills.device).float()
     action, _ = skills.act(state, code, skills.action_noise(len(state), generator, deterministic))
     return skills.env_action(action)
-
-
-class TransferState(NamedTuple):
-    """The recurrent state of `TransferredPolicy.predict`."""
-
-    code: NDArray[np.float32]  # (n, Z) z in use
-    age: NDArray[np.int64]  # (n,) steps since it was chosen
-
-
-class TransferredPolicy:
-    """Frozen skills and a mapping z = f(x), with SB3's ``predict``; `skill_agent.skills.export_policy` writes it.
-
-    Attributes:
-        skills: what acts.
-        mapping: what chooses z.
-        hold: steps for which a z is held.
-    """
-
-    def __init__(self, skills: SkillPolicy, mapping: BasePolicy, hold: int) -> None:
-        """Join a mapping to its skills.
-
-        Args:
-            skills: what acts.
-            mapping: the ``policy`` of any algorithm of SB3 that was trained on a `SkillSpaceVecEnv`. It sees
-                observations as they are; statistics of a VecNormalize are no part of it.
-            hold: steps for which a z is held, as in training.
-
-        Raises:
-            TypeError: a mapping that is no policy, such as a whole algorithm.
-            ValueError: ``hold`` that is no integer from 1 to 10,000, or a mapping whose spaces are not the skills'.
-        """
-        self.hold = arguments.one_or_more("hold", hold, arguments.LONGEST_HOLD)
-        if not isinstance(mapping, BasePolicy):
-            raise TypeError(f"a mapping of class {type(mapping).__name__} is not valid; choose a policy: model.policy")
-        z_dim = skills.embedding_distribution.dim
-        found, needed = mapping.observation_space.shape, skills.box.shape
-        # A longer vector has the task's parameters at its end.
-        self._n_parameters = 0
-        if found is not None and len(found) == len(needed) == 1:
-            self._n_parameters = max(0, found[0] - needed[0])
-        _check_shapes(
-            "the mapping",
-            {"observations": found, "actions": mapping.action_space.shape},
-            {"observations": (needed[0] + self._n_parameters,) if self._n_parameters else needed, "actions": (z_dim,)},
-        )
-        self.skills, self.mapping = skills, mapping
-
-    def predict_skill(self, observation: NDArray[Any], deterministic: bool = False) -> NDArray[np.float32]:
-        """Z (n, Z) for observations (n, S), or (Z,) for one; the task's parameters are appended to them."""
-        code, _ = self.mapping.predict(observation, deterministic=deterministic)
-        return code
-
-    def predict(
-        self,
-        observation: NDArray[Any] | dict[str, NDArray[Any]],
-        state: tuple[NDArray[Any], ...] | None = None,
-        episode_start: NDArray[Any] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
-        """Torques for observations; pass the returned state back in, so that z is held.
-
-        Args:
-            observation: one observation or a batch; where the task has parameters, a dict of both as the environment
-                gives it.
-            state: the `TransferState` returned by the last call; None chooses z afresh.
-            episode_start: (n,) bool, where z is chosen afresh.
-            deterministic: mean z and mean action, in place of draws.
-
-        Returns:
-            Actions within the bounds of the action space, and the new state.
-
-        Raises:
-            ValueError: observations or a state that are not finite or have another shape.
-        """
-        if self._n_parameters and isinstance(observation, dict):
-            observation = _joined(observation)
-        check_kind(observation, self.skills.box)
-        array = np.asarray(observation)
-        batch = np.atleast_2d(array)
-        count, dim = len(batch), self.skills.embedding_distribution.dim
-        arguments.array("observation", batch, (count, self.skills.state_dim + self._n_parameters))
-        code, age = np.zeros((count, dim), np.float32), np.zeros(count, np.int64)
-        if state is not None:
-            kept_code, kept_age = arguments.pair("state", state)
-            code = arguments.array("state's z", kept_code, (count, dim)).astype(np.float32)
-            age = (arguments.whole_numbers("state's age", kept_age, (count,)) + 1) % self.hold
-        if episode_start is not None:
-            starts = arguments.booleans("episode_start", episode_start)
-            age = np.where(arguments.array("episode_start", starts, (count,)), 0, age)
-        fresh = age == 0
-        if fresh.any():
-            code = np.where(fresh[:, None], self.predict_skill(batch, deterministic), code)
-        state_now = _without_parameters(batch, self._n_parameters)
-        code_now = torch.as_tensor(code, device=self.skills.device)
-        action = act(self.skills, state_now, code_now, deterministic=deterministic)
-        return (action if array.ndim > 1 else action[0]), TransferState(code, age)
