@@ -12,7 +12,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    packages=["skill_envs", "skill_envs.assets", "skill_agent", "skill_agent.experiments"],
+    packages=["skill_envs", "skill_envs.assets", "skill_agent", "skill_agent.commands", "skill_agent.experiments"],
     package_dir={"skill_envs.assets": "assets"},
     package_data={
         "skill_envs": ["py.typed"],

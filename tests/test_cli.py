@@ -10,7 +10,8 @@ from filelock import FileLock
 from PIL import Image
 from toy import ROOT, read_video
 
-from skill_agent import cli, rollouts
+from skill_agent import cli, options, rollouts
+from skill_agent.commands import common
 from skill_agent.experiments import EXPERIMENTS, folder, tables
 from skill_agent.files import read_json
 from skill_agent.terminal import with_paths
@@ -103,7 +104,7 @@ def test_unknown_options_and_ids_are_errors_without_traceback(tmp_path):
 def test_training_by_hand_has_the_settings_of_the_experiments(monkeypatch, tmp_path):
     started = []
     monkeypatch.setattr(folder, "start", lambda run, seed, out, **_: started.append(run))
-    monkeypatch.setattr(cli, "_success", lambda out: "")  # nothing was trained
+    monkeypatch.setattr(common, "success", lambda out: "")  # nothing was trained
     for name, *given in (["LWallPretrain"], ["Push"], ["PointMassFourGoals", "--inference-coef", "0.7"]):
         monkeypatch.setattr(sys, "argv", ["skill-embed", "train", f"SkillEmbed/{name}-v0", *given])
         cli.main()
@@ -194,10 +195,10 @@ def test_the_home_folder_is_meant_by_a_tilde_in_every_path(monkeypatch, tmp_path
     for kind, file in (("skills", "skills.safetensors"), ("model", "model.zip")):
         command(monkeypatch, "film", TWO_GOALS, f"--{kind}=~/run/{file}", f"--out=~/{kind}.mp4", "--episodes", "1")
         assert (home / f"{kind}.mp4").exists()
-    given = cli.Reproduce("fig2", records=Path("~/records"), figures=Path("~/figures"))
-    assert with_paths(given) == cli.Reproduce("fig2", records=home / "records", figures=home / "figures")
-    given = cli.Report(records=Path("~/r"), readme=Path("~/README.md"), docs=Path("~"))
-    assert with_paths(given) == cli.Report(records=home / "r", readme=home / "README.md", docs=home)
+    given = options.Reproduce("fig2", records=Path("~/records"), figures=Path("~/figures"))
+    assert with_paths(given) == options.Reproduce("fig2", records=home / "records", figures=home / "figures")
+    given = options.Report(records=Path("~/r"), readme=Path("~/README.md"), docs=Path("~"))
+    assert with_paths(given) == options.Report(records=home / "r", readme=home / "README.md", docs=home)
     assert os.listdir(tmp_path) == ["home"]
 
 
@@ -293,7 +294,7 @@ def test_every_error_is_one_line(monkeypatch, error, line):
 
     extras = ["numpy>=1", "Seaborn>=0.1; extra == 'pictures'", 'pytest ; extra == "dev"']
     monkeypatch.setattr("importlib.metadata.requires", lambda name: extras)
-    monkeypatch.setattr(cli, "report", fail)
+    monkeypatch.setitem(cli.COMMANDS, "report", cli.Command(options.Report, fail))
     assert refused(monkeypatch, "report").endswith(line)
     monkeypatch.setenv("SKILL_EMBED_TRACEBACK", "1")
     with pytest.raises(type(error)):

@@ -9,6 +9,7 @@ import pytest
 from toy import ROOT
 
 from skill_agent import SkillConfig, SkillEmbedding, cli, config, formats, load_skills
+from skill_agent.commands import common
 from skill_agent.experiments import folder, tables
 from skill_agent.skills import shipped
 
@@ -97,7 +98,7 @@ def trained(monkeypatch, *arguments):
     """The run that a command line would train."""
     started = []
     monkeypatch.setattr(folder, "start", lambda run, *_, **__: started.append(run))
-    monkeypatch.setattr(cli, "_success", lambda _: "")
+    monkeypatch.setattr(common, "success", lambda _: "")
     monkeypatch.setattr(sys, "argv", ["skill-embed", "train", "SkillEmbed/LWallPretrain-v0", *arguments])
     cli.main()
     return started[0].settings

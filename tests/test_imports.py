@@ -15,7 +15,7 @@ import skill_agent
 import skill_envs
 
 FORBIDDEN = ("torch", "stable_baselines3", "skill_agent")
-UPSTAIRS = ("skill_agent.experiments", "skill_agent.cli", "skill_agent.options")
+UPSTAIRS = ("skill_agent.experiments", "skill_agent.commands", "skill_agent.cli", "skill_agent.options")
 USE = """
 import sys, numpy
 {prelude}
