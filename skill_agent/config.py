@@ -302,7 +302,10 @@ def make_config(settings: dict[str, Any]) -> SkillConfig:
     valid = [setting.name for setting in fields(SkillConfig)]
     unknown = sorted(set(settings) - set(valid))
     if unknown:
-        raise TypeError(f"unknown settings {unknown}; valid ones are {valid}, and the arguments of SkillEmbedding")
+        meant = checks.did_you_mean(unknown, valid)
+        raise TypeError(
+            f"unknown settings {unknown}; valid ones are {valid}, and the arguments of SkillEmbedding{meant}"
+        )
     return SkillConfig(**settings)
 
 

@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 from skill_agent.config import SkillConfig
+from skill_envs import checks
 
 FORMAT = 1
 RENAMED: dict[str, str] = {}  # names of settings in older files, and what they are called now
@@ -46,7 +47,8 @@ def settings_of(kept: dict[str, Any]) -> dict[str, Any]:
     defaults = {field.name: field.default for field in fields(SkillConfig)}
     unknown = [name for name in found if name not in defaults]
     if unknown:
-        raise ValueError(f"unknown settings {unknown}; valid ones are {list(defaults)}")
+        meant = checks.did_you_mean(unknown, defaults)
+        raise ValueError(f"unknown settings {unknown}; valid ones are {list(defaults)}{meant}")
     complete = defaults | BEFORE | found
     # JSON has no tuples; every list of the settings was one.
     return {name: tuple(value) if isinstance(value, list) else value for name, value in complete.items()}

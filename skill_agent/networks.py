@@ -19,6 +19,7 @@ from skill_agent.distributions import TaskId, bounded, make_distributions, make_
 from skill_agent.divergence import check_observation
 from skill_agent.observations import split_observation_space
 from skill_agent.perceptrons import Perceptrons
+from skill_envs import checks
 
 NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
 
@@ -282,6 +283,7 @@ def _check_net_arch(net_arch: list[int] | dict[str, list[int]] | None) -> dict[s
         return dict.fromkeys(NET_ARCH, arguments.hidden_layers("net_arch", net_arch))
     unknown = [name for name in net_arch if name not in NET_ARCH]
     if unknown:
-        raise ValueError(f"unknown net_arch keys {unknown}; valid ones are {list(NET_ARCH)}")
+        meant = checks.did_you_mean(unknown, NET_ARCH)
+        raise ValueError(f"unknown net_arch keys {unknown}; valid ones are {list(NET_ARCH)}{meant}")
     own = {name: arguments.hidden_layers(f"net_arch[{name!r}]", widths) for name, widths in net_arch.items()}
     return {**NET_ARCH, **own}

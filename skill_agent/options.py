@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import tyro
 
@@ -36,8 +36,10 @@ def _settings_class() -> Any:
         options: dict[str, Any] = {}
         for setting in settings:
             choices = setting.metadata["valid"].choices
-            kind: Any = Literal[choices] if choices else hints[setting.name]
-            options[setting.name] = Annotated[kind, tyro.conf.arg(help=config.words(setting))]
+            # A wrong choice is the config's to refuse, in one line and with the nearest one.
+            metavar = "{" + ",".join(choices) + "}" if choices else None
+            words = tyro.conf.arg(help=config.words(setting), metavar=metavar)
+            options[setting.name] = Annotated[str if choices else hints[setting.name], words]
         group: Any = TypedDict(title, options, total=False)  # type: ignore[misc]
         group.__doc__ = "Unset, they are as in the experiments with the environment."
         nested.append((title, group, field(default_factory=dict)))
@@ -90,7 +92,8 @@ def _figures() -> Any:
     """The figures that there are, looked up when the command line is read."""
     from skill_agent.experiments import FIGURES
 
-    return Literal[tuple(FIGURES)]
+    # A wrong one is refused by the runner.
+    return Annotated[str, tyro.conf.arg(metavar="{" + ",".join(FIGURES) + "}")]
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,9 @@ def find(path: Path | str, kind: str) -> Path:
     if isinstance(path, str) and path in shipped(kind):
         return TRAINED / f"{path}-{kind}{SUFFIX}"
     if not Path(path).exists():
-        raise FileNotFoundError(f"{path} is neither a file nor one of the names {shipped(kind)}")
+        names = shipped(kind)
+        meant = checks.did_you_mean(str(path), names)
+        raise FileNotFoundError(f"{path} is neither a file nor one of the names {names}{meant}")
     return Path(path)
 
 

@@ -143,7 +143,8 @@ class SkillVecEnv(VecEnv):
         """
         self._require_all(f"set_attr({attr_name!r})", indices)
         if hasattr(self.env, attr_name) and attr_name not in {*SETTABLE, *self._new_names}:
-            raise AttributeError(f"{attr_name} can't be set; choose from {list(SETTABLE)}, or a new name")
+            meant = checks.did_you_mean(attr_name, SETTABLE)
+            raise AttributeError(f"{attr_name} can't be set; choose from {list(SETTABLE)}, or a new name{meant}")
         setattr(self.env, attr_name, value)
         if attr_name not in SETTABLE:
             self._new_names.add(attr_name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +21,20 @@ def one_of(name: str, value: object, valid: Sequence[object]) -> None:
     """Raise a ValueError unless ``value`` is one of ``valid``."""
     # A comparison with an array would not give one answer.
     if isinstance(value, np.ndarray) or value not in valid:
-        raise ValueError(f"{name}={value!r} is not valid; choose from {list(valid)}{_nearest(value, valid)}")
+        raise ValueError(f"{name}={value!r} is not valid; choose from {list(valid)}{did_you_mean(value, valid)}")
 
 
-def _nearest(value: object, valid: Sequence[object]) -> str:
-    """A question with the name that was probably meant; capitals, "SkillEmbed/" and "-v0" do not count."""
-    if not isinstance(value, str):
-        return ""
+def did_you_mean(given: object, valid: Iterable[object]) -> str:
+    """The question which of ``valid`` was meant by a name or by several; empty where none of them is near.
+
+    Capitals, "SkillEmbed/" and "-v0" do not count.
+    """
     names = {_bare(name): name for name in valid if isinstance(name, str)}
-    close = difflib.get_close_matches(_bare(value), names, n=1)
-    return f". Did you mean {names[close[0]]!r}?" if close else ""
+    meant = []
+    for name in [given] if isinstance(given, str) or not isinstance(given, Iterable) else given:
+        if isinstance(name, str):
+            meant += [repr(names[close]) for close in difflib.get_close_matches(_bare(name), names, n=1)]
+    return f". Did you mean {' and '.join(meant)}?" if meant else ""
 
 
 def _bare(name: str) -> str:
@@ -95,7 +99,9 @@ def _range(least: float | None, most: float | None) -> str:
 def no_unknown(unknown: dict[str, Any], valid: Sequence[str]) -> None:
     """Raise a TypeError if there are ``unknown`` keyword arguments."""
     if unknown:
-        raise TypeError(f"unknown keyword arguments {sorted(unknown)}; valid ones are {list(valid)}")
+        raise TypeError(
+            f"unknown keyword arguments {sorted(unknown)}; valid ones are {list(valid)}{did_you_mean(unknown, valid)}"
+        )
 
 
 def seeds(seed: Any, num_envs: int) -> list[int | None]:
@@ -139,7 +145,7 @@ def reset_options(options: Any, valid: Sequence[str]) -> dict[str, Any]:
         raise ValueError(f"options={options!r} is not valid; choose None or a dict with entries of {list(valid)}")
     unknown = [name for name in options if name not in valid]
     if unknown:
-        raise KeyError(f"unknown reset options {unknown}; valid ones are {list(valid)}")
+        raise KeyError(f"unknown reset options {unknown}; valid ones are {list(valid)}{did_you_mean(unknown, valid)}")
     return options
 
 

@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from skill_envs import kinematics
+from skill_envs import checks, kinematics
 from skill_envs.arm import LAYOUT, TASKS
 from skill_envs.arrays import Float
 from skill_envs.scenes import CENTRE
@@ -60,7 +60,9 @@ def demonstrate(
         ValueError: the task has no script; the message lists those that have.
     """
     if not isinstance(task, str) or task not in ROUTES:
-        raise ValueError(f"task={task!r} has no demonstration; choose from {list(ROUTES)}")
+        raise ValueError(
+            f"task={task!r} has no demonstration; choose from {list(ROUTES)}{checks.did_you_mean(task, ROUTES)}"
+        )
     env = gymnasium.make(f"SkillEmbed/{task}-v0", render_mode="rgb_array" if render else None, **kwargs)
     try:
         for episode in range(episodes):
@@ -185,5 +187,6 @@ def way_points(task: str, block: Float) -> list[Float]:
         ValueError: the task has no route; the message lists those that have.
     """
     if task not in ROUTES:
-        raise ValueError(f"task={task!r} has no route in a demonstration; choose from {list(ROUTES)}")
+        meant = checks.did_you_mean(task, ROUTES)
+        raise ValueError(f"task={task!r} has no route in a demonstration; choose from {list(ROUTES)}{meant}")
     return ROUTES[task](block, np.array(TASKS[task].goals[0]))

@@ -44,7 +44,8 @@ def check_video(path: Path, *, force: bool = True) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise ValueError(f"{path} has suffix {path.suffix!r}, which is not valid; choose from {list(FORMATS)}")
+        meant = checks.did_you_mean(suffix, FORMATS)
+        raise ValueError(f"{path} has suffix {path.suffix!r}, which is not valid; choose from {list(FORMATS)}{meant}")
     if path.is_dir() or (path.exists() and not force):
         raise FileExistsError(f"{path} exists; choose another --out, or pass --force to replace a video")
     if suffix in _BY_FFMPEG:

@@ -18,7 +18,7 @@ import numpy as np
 from skill_agent.experiments.schema import OBJECT, TEXT, TRUTH, Schema, check, number, whole
 from skill_agent.experiments.sums import LOCK, SUMS, add, lock, read_listed, read_sums
 from skill_agent.files import write_whole
-from skill_envs import ENVIRONMENTS
+from skill_envs import ENVIRONMENTS, checks
 
 RECORDS = Path("records")
 Record = dict[str, Any]
@@ -104,7 +104,8 @@ def check_record(record: Any) -> None:
     """
     check({key: record.get(key) for key in _WHICH} if isinstance(record, dict) else record, _WHICH)
     if record["env_id"] not in ENVIRONMENTS:
-        raise ValueError(f"env_id is {record['env_id']!r}; choose from {list(ENVIRONMENTS)}")
+        meant = checks.did_you_mean(record["env_id"], ENVIRONMENTS)
+        raise ValueError(f"env_id is {record['env_id']!r}; choose from {list(ENVIRONMENTS)}{meant}")
     schema = TRAINED
     if "skills" in record:
         schema = TRANSFERRED

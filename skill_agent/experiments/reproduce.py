@@ -21,6 +21,7 @@ from skill_agent.experiments.progress import reported_to
 from skill_agent.experiments.records import RECORDS, is_kept, write_record
 from skill_agent.experiments.registry import FIGURES
 from skill_agent.experiments.work import SKILLS, Job
+from skill_envs import checks
 
 POLL = 0.5  # time between two looks at the workers' steps [s]
 
@@ -66,11 +67,12 @@ def reproduce(
         RuntimeError: a training was killed.
         ValueError: an unknown figure or variant, or fewer than one seed or job.
     """
-    if figure not in FIGURES:
-        raise ValueError(f"figure={figure!r} is not valid; choose from {list(FIGURES)}")
-    unknown = sorted(set(variants) - set(FIGURES[figure].runs))
+    checks.one_of("figure", figure, list(FIGURES))
+    valid = list(FIGURES[figure].runs)
+    unknown = sorted(set(variants) - set(valid))
     if unknown:
-        raise ValueError(f"variants={unknown} are not valid; choose from {list(FIGURES[figure].runs)}")
+        meant = checks.did_you_mean(unknown, valid)
+        raise ValueError(f"variants={unknown} are not valid; choose from {valid}{meant}")
     if seeds < 1 or jobs < 1:
         raise ValueError(f"seeds={seeds}, jobs={jobs} is not valid; choose at least 1")
     wanted = _wanted(figure, seeds, records, variants)

@@ -116,7 +116,8 @@ def _settings(kept: Any, old: bool) -> dict[str, Any]:
     renamed: dict[str, Any] = {str(formats.RENAMED.get(name, name)): value for name, value in kept.items()}
     unknown = sorted(set(renamed) - set(_ARGUMENTS) - set(formats.settings_of({})))
     if unknown:
-        raise ValueError(f"unknown settings {unknown}; valid ones are {[*_ARGUMENTS, *formats.settings_of({})]}")
+        valid = [*_ARGUMENTS, *formats.settings_of({})]
+        raise ValueError(f"unknown settings {unknown}; valid ones are {valid}{checks.did_you_mean(unknown, valid)}")
     # A run names some of the method's settings; the rest have their defaults, or what was done before they existed.
     own = {name: value for name, value in renamed.items() if name not in _ARGUMENTS}
     formats.config_of(own)
