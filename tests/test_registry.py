@@ -36,7 +36,7 @@ def test_a_figure_is_one_entry(tiny_records, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["skill-embed", "reproduce", "--help"])
     with pytest.raises(SystemExit):
         cli.main()
-    assert "fig6,toy}" in "".join(capsys.readouterr().out.split())
+    assert ",toy}" in "".join(capsys.readouterr().out.split())
     records = shutil.copytree(tiny_records, tmp_path / "records")
     folders = ["--records", str(records), "--figures", str(tmp_path / "figures")]
     monkeypatch.setattr(sys, "argv", ["skill-embed", "reproduce", "toy", *folders])
