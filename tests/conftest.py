@@ -39,7 +39,7 @@ def tiny_records(tmp_path_factory):
 def tiny_arm(monkeypatch, tmp_path):
     """The registry, with budgets of a second for the arm, in an empty folder; returns a folder of records."""
     torch.set_num_threads(1)
-    for figure in ("pretrain", "fig5", "fig6"):
+    for figure in ("pretrain", "fig5", "fig6", "solutions"):
         for variant, run in FIGURES[figure].runs.items():
             monkeypatch.setitem(FIGURES[figure].runs, variant, tiny_arm_run(run))
     for variant, run in EXPERIMENTS["fig4"].items():

@@ -40,7 +40,7 @@ def effective(settings):
     return found
 
 
-@pytest.mark.parametrize("figure", ["pretrain", "fig5"])
+@pytest.mark.parametrize("figure", ["pretrain", "fig5", "solutions"])
 def test_kept_arm_records_are_of_the_present_settings_and_what_they_trained_is_there(figure):
     for variant, found in records_of(figure, ROOT / "records").items():
         run = EXPERIMENTS[figure][variant]
@@ -133,7 +133,10 @@ def test_the_trajectories_of_the_arm_are_a_sample():
 @pytest.fixture
 def kept(tmp_path):
     """Copies of a record of each kind, and their names."""
-    names = ("fig3/bernoulli-seed0.json", "fig4/with-seed0.json", "fig5/lwall-seed0.json", "pretrain/all-seed0.json")
+    names = (
+        "fig3/bernoulli-seed0.json", "fig4/with-seed0.json", "fig5/lwall-seed0.json", "pretrain/all-seed0.json",
+        "solutions/with-seed0.json",
+    )  # fmt: skip
     for name in names:
         write_listed(tmp_path / name, (ROOT / "records" / name).read_bytes())
     return [tmp_path / name for name in names]

@@ -36,7 +36,7 @@ def test_a_figure_is_one_entry(tiny_records, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["skill-embed", "reproduce", "--help"])
     with pytest.raises(SystemExit):
         cli.main()
-    assert "fig6,toy}" in "".join(capsys.readouterr().out.split())
+    assert ",toy}" in "".join(capsys.readouterr().out.split())
     records = shutil.copytree(tiny_records, tmp_path / "records")
     folders = ["--records", str(records), "--figures", str(tmp_path / "figures")]
     monkeypatch.setattr(sys, "argv", ["skill-embed", "reproduce", "toy", *folders])
@@ -87,6 +87,7 @@ def test_a_baseline_is_one_row(tiny_arm, monkeypatch, toy):
 def test_every_entry_says_how_many_seeds_and_only_what_is_required_is_missing():
     assert {name: entry.seeds for name, entry in FIGURES.items()} == {
         "fig2": 10, "fig3": 10, "pretrain": 3, "fig4": 5, "fig5": 3, "fig6": 1,
+        "solutions": 3,
     }  # fmt: skip
     none = {variant: [] for variant in FIGURES["fig5"].runs}
     assert FIGURES["fig5"].missing(none) == list(FAMILIES)

@@ -228,6 +228,35 @@ def _seeds_and_budget(found: list[Record]) -> str:
     return f"{_seeds(found)}; {success:.0%} after {last / 1e6:.1f} M steps"
 
 
+def solutions(records: Records, seed: int = 0) -> Figure:
+    """Several solutions of one task: paths of the block from one start, coloured by z, from above and from the side."""
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    rows = figure.subplots(2, 2, sharex=True, sharey="row")
+    for column, variant in zip(rows.T, ("without", "with"), strict=True):
+        record = records[variant][seed]
+        kept = record["solutions"]
+        for ax, side in zip(column, (1, 2), strict=True):  # x against y, and against z
+            for paths in kept["position"]:
+                for latent, path in zip(kept["latent"], paths, strict=True):
+                    xyz, colour = np.array(path), _latent_colour(latent)
+                    ax.plot(xyz[:, 0], xyz[:, side], color=colour, linewidth=0.8, alpha=0.6)
+                    ax.plot(xyz[-1, 0], xyz[-1, side], ".", color=colour, markersize=6)
+            ax.plot(xyz[0, 0], xyz[0, side], "k+", markersize=9)
+            ax.set(aspect="equal")
+        numbers = ", ".join(f"{r['solutions']['number']:.1f}" for r in records[variant])
+        column[0].set_title(
+            f"{variant} the inference term (seed {record['seed']})\n"
+            f"{numbers} of {kept['codes']} z can be told apart, by seed",
+            fontsize=10,
+        )
+        column[1].set(xlabel="x [m]")
+    rows[0, 0].set(ylabel="y [m], from above")
+    rows[1, 0].set(ylabel="height [m]")
+    task = ENVIRONMENTS[record["env_id"]].tasks[0]
+    figure.suptitle(f"{task} alone: the block's paths from one start, coloured by z; dots: where an episode ends")
+    return figure
+
+
 def fig6(films: measure.Films) -> Figure:
     """Figure 6: frames of the final policies."""
     columns = max(len(shown) for shown, _ in films.values())

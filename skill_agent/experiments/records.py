@@ -89,6 +89,20 @@ PATHS: Schema = _WHICH | {
     "position": number("kept", "points", "3", low=-10, high=10),  # [m]
     "position_of_one_z": number("paths", "points of one z", "3", low=-10, high=10),
 }
+# What `solutions.measure` adds to a training of one task.
+SOLUTIONS: Schema = {
+    "codes": whole(low=2),  # number of z
+    "starts": whole(low=1),
+    "episodes": whole(low=2),  # of each z from each start
+    "success": number("codes", low=0, high=1),  # share of the episodes of each z
+    "told_apart": number(low=0, high=1),  # share of the paths whose z was recognised
+    "number": number(low=1),  # of solutions that can be told apart, by the whole path
+    "number_by_end": number(low=1),  # the same, by where the path ends
+    "spread": number(low=0),  # of the z's mean ends from one start, root mean square [m]
+    "scatter": number(low=0),  # of the ends of one z from one start, root mean square [m]
+    "latent": number("codes", "latent"),
+    "position": number("drawn", "codes", "points of a path", "3", low=-10, high=10),  # from the first start [m]
+}
 
 # Decimals that are kept: of metres, of z, and of an episode's errors; and of means over episodes.
 _DECIMALS, _MEAN_DECIMALS = 3, 4
@@ -111,6 +125,8 @@ def check_record(record: Any) -> None:
         schema = TRANSFERRED
     if "coverage" in record:
         schema = PATHS
+    if "solutions" in record:
+        schema = TRAINED | {"solutions": SOLUTIONS}
     check(record, schema, {"tasks": len(ENVIRONMENTS[record["env_id"]].tasks)})
 
 

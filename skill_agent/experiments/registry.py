@@ -81,6 +81,9 @@ def registered() -> dict[str, Entry]:
             shown=measure.films,
             records="fig5",
         ),
+        "solutions": Entry(
+            tables.SOLUTIONS, 3, work.several, figures.solutions, claims.solutions_claims, optional=True
+        ),
     }
 
 

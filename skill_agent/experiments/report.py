@@ -55,7 +55,7 @@ def seeds_table(claims: list[Claim]) -> str:
 
 def cost_table(kept: Kept) -> str:
     """What the kept runs of each figure cost, in Markdown."""
-    lines = ["| experiment | runs kept | CPU time of their trainings [min] |", "|---|---|---|"]
+    lines = ["| experiment | runs kept | wall clock of their trainings, added up [min] |", "|---|---|---|"]
     for figure, records in kept.items():
         found = list(chain(*records.values()))
         minutes = sum(record.get("train_seconds", 0.0) for record in found) / 60

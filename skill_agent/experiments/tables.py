@@ -204,10 +204,17 @@ def transfer_runs() -> dict[str, Run]:
     return runs
 
 
+SOLUTIONS_STEPS = 256_000
+
 PRETRAIN = pretrain_runs()
 FIGURE4 = {
     "with": Run("SkillEmbed/Push-v0", 160_000, skills="lwall", hold=50),
     "without": Run("SkillEmbed/Push-v0", 160_000, skills="lwall-no-inference", hold=50),
+}
+# One task, many ways to do it: the block may be held anywhere up in the container.
+SOLUTIONS = {
+    "with": _arm("Lift", SOLUTIONS_STEPS, **VERSATILE),
+    "without": _arm("Lift", SOLUTIONS_STEPS, **VERSATILE | METHODS["no-inference"].settings),
 }
 
 

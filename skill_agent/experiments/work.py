@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skill_agent.experiments import folder as run_folder
-from skill_agent.experiments import measure, train
+from skill_agent.experiments import measure, solutions, train
 from skill_agent.experiments.records import Record, networks_path, record_path
 from skill_agent.experiments.tables import Run
 from skill_agent.files import read_json
@@ -76,6 +76,13 @@ def arm(job: Job) -> Result:
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     return Result(record, (folder / "skills.safetensors").read_bytes())
+
+
+def several(job: Job) -> Result:
+    """Train on one task, and measure how many solutions it has."""
+    record, networks = arm(job)
+    skills = load_skills(RUNS / job.figure / f"{job.variant}-seed{job.seed}" / "skills.safetensors")
+    return Result({**record, "solutions": solutions.measure(skills, job.run, job.seed)}, networks)
 
 
 def _transfer(job: Job) -> Result:
