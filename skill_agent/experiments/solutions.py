@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from skill_agent import rollouts
 from skill_agent.experiments.tables import Run
 from skill_agent.policy import SkillPolicy
-from skill_agent.transfer import act
+from skill_agent.skill_space import act
 from skill_envs import ENVIRONMENTS, TASKS
 
 Array = NDArray[np.float32]
