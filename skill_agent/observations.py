@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
 from torch import Tensor
 
 from skill_agent import arguments
@@ -14,7 +15,7 @@ def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
     """The Box part of an observation space and its number of tasks.
 
     Raises:
-        ValueError: the space is neither a Box nor a Dict of "observation" and "task".
+        ValueError: the space is neither a Box nor a Dict of "observation" and "task", or it has images.
     """
     box, n_tasks = space, 1
     if isinstance(space, spaces.Dict):
@@ -26,6 +27,8 @@ def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
         box, n_tasks = space.spaces["observation"], int(task.n)
     if not isinstance(box, spaces.Box):
         raise ValueError(f"observation_space={space} is not valid; an observation is a Box, alone or in a Dict")
+    if is_image_space(box):
+        raise ValueError(f"{box} is an image, which these networks can't see; choose observations of vectors")
     return box, n_tasks
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -14,6 +15,7 @@ from skill_agent import arguments
 from skill_agent.origin import origin_of
 from skill_agent.policy import SkillPolicy
 from skill_agent.vec import CopiedWrapper
+from skill_agent.vectors import as_vec_env
 from skill_envs import checks
 
 _DRAWS = 4096  # of every task's z, from which the box of z is measured
@@ -44,11 +46,13 @@ class SkillSpaceVecEnv(CopiedWrapper):
     episode does until the other environments have finished theirs earns nothing.
     """
 
-    def __init__(self, venv: VecEnv, skills: SkillPolicy, hold: int = 5, seed: int = 0) -> None:
+    def __init__(
+        self, venv: VecEnv | VectorEnv[Any, Any, Any], skills: SkillPolicy, hold: int = 5, seed: int = 0
+    ) -> None:
         """Put the skills before an environment.
 
         Args:
-            venv: vector environment of one task, with the skills' observations and actions.
+            venv: vector environment of SB3 or of Gymnasium, of one task, with the skills' observations and actions.
             skills: a trained policy; it is not changed.
             hold: steps for which a z is held.
             seed: of the skills' actions.
@@ -61,8 +65,9 @@ class SkillSpaceVecEnv(CopiedWrapper):
         seed = checks.integer("seed", seed, 0, arguments.SEEDS - 1)
         if not isinstance(skills, SkillPolicy):
             raise ValueError(f"skills={skills!r} is not valid; choose a SkillPolicy")
-        if not isinstance(venv, VecEnv):
-            raise ValueError(f"venv={venv!r} is not valid; choose a vector environment of SB3")
+        if not isinstance(venv, VecEnv | VectorEnv):
+            raise ValueError(f"venv={venv!r} is not valid; choose a vector environment of SB3 or of Gymnasium")
+        venv = as_vec_env(venv)
         _check_environment(venv, skills)
         super().__init__(venv, action_space=skill_space(skills))
         self.skills = skills
