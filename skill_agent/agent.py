@@ -44,6 +44,7 @@ from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayB
 from skill_agent.returns import masked_mean
 from skill_agent.skills import SUFFIX, export_skills, load_skills
 from skill_agent.trust import warn_of_pickles
+from skill_agent.vectors import as_vec_env, flattened
 
 
 class SkillEmbedding(OffPolicyAlgorithm):
@@ -86,29 +87,29 @@ class SkillEmbedding(OffPolicyAlgorithm):
     ) -> None:
         """Take SB3's arguments and the method's settings.
 
-        Args:
-            policy: "MultiInputPolicy" for observations with a task or its parameters, "MlpPolicy" for a Box.
-            env: an environment, a vector environment of SB3, or the id of a registered one.
-            learning_rate: of Adam, for all networks; may be a schedule.
-            buffer_size: transitions kept in replay; a whole float such as 1e6 is taken, as in ``learning_starts``.
-            learning_starts: steps before the first update; the untrained policy acts in them.
-            batch_size: windows per update.
-            gamma: discount factor, from 0 to below 1.
-            train_freq: steps (of every environment) or episodes between updates, as in SB3.
-            gradient_steps: updates each time; -1 for as many as steps were taken.
-            policy_kwargs: arguments of `SkillPolicy`: net_arch, activation_fn, optimizer_class.
-            stats_window_size: episodes over which rollout statistics are averaged.
-            tensorboard_log: folder for TensorBoard.
-            verbose: 0, 1 or 2.
-            seed: seeds every source of randomness; from 0 to 2^32 - 1.
-            device: torch device.
-            config: settings of the method as one object, in place of ``settings``.
-            _init_setup_model: build the networks now.
-            **settings: fields of `SkillConfig`.
+            Args:
+                policy: "MultiInputPolicy" for observations with a task or its parameters, "MlpPolicy" for a Box.
+        env: an environment, a vector environment of SB3 or of Gymnasium, or the id of a registered one.
+                learning_rate: of Adam, for all networks; may be a schedule.
+                buffer_size: transitions kept in replay; a whole float such as 1e6 is taken, as in ``learning_starts``.
+                learning_starts: steps before the first update; the untrained policy acts in them.
+                batch_size: windows per update.
+                gamma: discount factor, from 0 to below 1.
+                train_freq: steps (of every environment) or episodes between updates, as in SB3.
+                gradient_steps: updates each time; -1 for as many as steps were taken.
+                policy_kwargs: arguments of `SkillPolicy`: net_arch, activation_fn, optimizer_class.
+                stats_window_size: episodes over which rollout statistics are averaged.
+                tensorboard_log: folder for TensorBoard.
+                verbose: 0, 1 or 2.
+                seed: seeds every source of randomness; from 0 to 2^32 - 1.
+                device: torch device.
+                config: settings of the method as one object, in place of ``settings``.
+                _init_setup_model: build the networks now.
+                **settings: fields of `SkillConfig`.
 
-        Raises:
-            TypeError: an unknown setting; the message lists the valid ones.
-            ValueError: an invalid value.
+            Raises:
+                TypeError: an unknown setting; the message lists the valid ones.
+                ValueError: an invalid value.
         """
         if config is not None and settings:
             raise TypeError(f"give either config or single settings, not both: {sorted(settings)}")
@@ -204,11 +205,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         if isinstance(env, VectorEnv):
-            raise ValueError(
-                f"{env} is a vector environment of Gymnasium; choose one of SB3, by make_skill_vec_env(id, n_envs) "
-                "or, outside the suite, stable_baselines3.common.env_util.make_vec_env"
-            )
-        return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+            env = as_vec_env(env)
+        return flattened(OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper))
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_generator", "_versatility", "_compiled", "_progress_bar"]
