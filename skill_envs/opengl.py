@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 # Each backend without a window, its libraries on Linux and what installs it.
@@ -80,10 +80,11 @@ def left_as_found() -> Iterator[None]:
     finally:
         egl = _egl_in_use()
         if egl is not None:
+            egl.eglReleaseThread()
             if found and found[-1]:
-                egl.eglMakeCurrent(*found)
-            else:
-                egl.eglReleaseThread()
+                # It may have been destroyed meanwhile, or with its display; then none is current.
+                with suppress(egl.EGLError):
+                    egl.eglMakeCurrent(*found)
 
 
 def _egl_in_use() -> Any:

@@ -65,6 +65,10 @@ class Renderer:
         with opengl.left_as_found():
             self._open(mode)
             assert self._view is not None
+            # Exit handlers run last in, first out, and this one has to run before EGL is shut down. That is registered
+            # when its user is imported, which may be dm_control, since the last frame.
+            atexit.unregister(self._at_exit)
+            atexit.register(self._at_exit)
             return self._view.draw(self.model, self.data, mode)
 
     def close(self) -> None:
@@ -74,6 +78,12 @@ class Renderer:
                 self._view.free()
             self._view = None
             atexit.unregister(self._at_exit)
+
+    def forget(self) -> None:
+        """Let go of an OpenGL context that is there no longer."""
+        if isinstance(self._view, _OffScreen):
+            self._view.forget()
+        self._view = None
 
     def __del__(self) -> None:
         self.close()
@@ -92,19 +102,20 @@ class Renderer:
         self.close()
         self._view = kind(self.model, *self._size)
         self._owner = caller
-        # Exit handlers run last in, first out. This one is registered once the context is open, so that it runs
-        # before EGL itself is shut down.
         self._at_exit = _closer(weakref.ref(self))
-        atexit.register(self._at_exit)
 
 
 def _closer(reference: weakref.ref[Renderer]) -> Any:
-    """A function that closes a renderer if it still exists."""
+    """A function for the exit, which closes a renderer if it still exists."""
 
     def close() -> None:
         renderer = reference()
-        if renderer is not None:
+        if renderer is None:
+            return
+        try:
             renderer.close()
+        except RuntimeError:  # EGL has been shut down, which freed everything
+            renderer.forget()
 
     return close
 
@@ -167,6 +178,10 @@ class _OffScreen:
         self._context.free()
         if spare is not None:
             spare.free()
+
+    def forget(self) -> None:
+        """Free nothing: MuJoCo's context would try it again when it is deleted."""
+        self._context._context = None
 
 
 class _Window:

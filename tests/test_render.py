@@ -315,11 +315,20 @@ def test_human_mode_without_a_display_is_an_error(make, monkeypatch):
         make(TWO_GOALS, render_mode="human").reset(seed=0)
 
 
-def test_an_environment_that_nobody_closed_leaves_no_noise_at_exit(tmp_path):
+@pytest.mark.parametrize(
+    "afterwards",
+    [
+        "",
+        "import dm_control._render",  # which shuts EGL down at exit, before whoever drew earlier
+        "from dm_control import suite; suite.load('cartpole', 'balance').physics.render()",
+        "from dm_control import suite; suite.load('cartpole', 'balance').physics.render(); env.render()",
+    ],
+)
+def test_an_environment_that_nobody_closed_leaves_no_noise_at_exit(tmp_path, afterwards):
     code = (
         "import gymnasium, skill_envs\n"
-        "env = gymnasium.make('SkillEmbed/PointMassTwoGoals-v0', render_mode='rgb_array')\n"
-        "env.reset(seed=0); env.render()\n"
+        "env = gymnasium.make('SkillEmbed/PointMassTwoGoals-v0', render_mode='rgb_array', width=64, height=64)\n"
+        f"env.reset(seed=0); env.render()\n{afterwards}\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
