@@ -87,29 +87,29 @@ class SkillEmbedding(OffPolicyAlgorithm):
     ) -> None:
         """Take SB3's arguments and the method's settings.
 
-            Args:
-                policy: "MultiInputPolicy" for observations with a task or its parameters, "MlpPolicy" for a Box.
-        env: an environment, a vector environment of SB3 or of Gymnasium, or the id of a registered one.
-                learning_rate: of Adam, for all networks; may be a schedule.
-                buffer_size: transitions kept in replay; a whole float such as 1e6 is taken, as in ``learning_starts``.
-                learning_starts: steps before the first update; the untrained policy acts in them.
-                batch_size: windows per update.
-                gamma: discount factor, from 0 to below 1.
-                train_freq: steps (of every environment) or episodes between updates, as in SB3.
-                gradient_steps: updates each time; -1 for as many as steps were taken.
-                policy_kwargs: arguments of `SkillPolicy`: net_arch, activation_fn, optimizer_class.
-                stats_window_size: episodes over which rollout statistics are averaged.
-                tensorboard_log: folder for TensorBoard.
-                verbose: 0, 1 or 2.
-                seed: seeds every source of randomness; from 0 to 2^32 - 1.
-                device: torch device.
-                config: settings of the method as one object, in place of ``settings``.
-                _init_setup_model: build the networks now.
-                **settings: fields of `SkillConfig`.
+        Args:
+            policy: "MultiInputPolicy" for observations with a task or its parameters, "MlpPolicy" for a Box.
+            env: an environment, a vector environment of SB3 or of Gymnasium, or the id of a registered one.
+            learning_rate: of Adam, for all networks; may be a schedule.
+            buffer_size: transitions kept in replay; a whole float such as 1e6 is taken, as in ``learning_starts``.
+            learning_starts: steps before the first update; the untrained policy acts in them.
+            batch_size: windows per update.
+            gamma: discount factor, from 0 to below 1.
+            train_freq: steps (of every environment) or episodes between updates, as in SB3.
+            gradient_steps: updates each time; -1 for as many as steps were taken.
+            policy_kwargs: arguments of `SkillPolicy`: net_arch, activation_fn, optimizer_class.
+            stats_window_size: episodes over which rollout statistics are averaged.
+            tensorboard_log: folder for TensorBoard.
+            verbose: 0, 1 or 2.
+            seed: seeds every source of randomness; from 0 to 2^32 - 1.
+            device: torch device.
+            config: settings of the method as one object, in place of ``settings``.
+            _init_setup_model: build the networks now.
+            **settings: fields of `SkillConfig`.
 
-            Raises:
-                TypeError: an unknown setting; the message lists the valid ones.
-                ValueError: an invalid value.
+        Raises:
+            TypeError: an unknown setting; the message lists the valid ones.
+            ValueError: an invalid value.
         """
         if config is not None and settings:
             raise TypeError(f"give either config or single settings, not both: {sorted(settings)}")

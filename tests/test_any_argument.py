@@ -112,7 +112,6 @@ def calls(model, folder):
         *("learning_rate", "buffer_size", "learning_starts", "batch_size", "gamma", "train_freq", "gradient_steps"),
         *("policy_kwargs", "stats_window_size", "tensorboard_log", "verbose", "seed", "device", "config"),
     )
-    quickly = {"bf16": False, "train_freq": 2, "gradient_steps": 1, "policy_kwargs": {"net_arch": [4]}}
     tiny = {
         "policy": "MlpPolicy", "env": env, "policy_kwargs": {"net_arch": [4]}, "device": "cpu",
         "learning_starts": 0, "train_freq": 2, "gradient_steps": 1, "batch_size": 2,
