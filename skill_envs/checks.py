@@ -31,7 +31,9 @@ def did_you_mean(given: object, valid: Iterable[object]) -> str:
     """
     names = {_bare(name): name for name in valid if isinstance(name, str)}
     meant = []
-    for name in [given] if isinstance(given, str) or not isinstance(given, Iterable) else given:
+    # Other things that can be iterated over, such as arrays of no dimension, fail on the way or hold no names.
+    several = isinstance(given, list | tuple | set | frozenset | dict)
+    for name in list(given) if several else [given]:  # type: ignore[call-overload]
         if isinstance(name, str):
             meant += [repr(names[close]) for close in difflib.get_close_matches(_bare(name), names, n=1)]
     return f". Did you mean {' and '.join(meant)}?" if meant else ""

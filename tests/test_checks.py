@@ -50,3 +50,10 @@ def test_the_nearest_name_is_suggested():
     for given in ("SkillEmbed/Nowhere-v0", "", 4, None):
         with pytest.raises(ValueError, match=r"3\]$"):
             checks.one_of("env_id", given, valid)
+
+
+def test_a_value_that_says_it_can_be_iterated_over_and_cannot_is_named_all_the_same():
+    for given in (np.array(1.0), np.array("Push")):
+        assert checks.did_you_mean(given, ["Push", "Lift"]) == ""
+        with pytest.raises(ValueError, match="choose from"):
+            checks.one_of("task", given, ["Push", "Lift"])
