@@ -44,6 +44,7 @@ from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayB
 from skill_agent.returns import masked_mean
 from skill_agent.skills import SUFFIX, export_skills, load_skills
 from skill_agent.trust import warn_of_pickles
+from skill_agent.vectors import as_vec_env, flattened
 
 
 class SkillEmbedding(OffPolicyAlgorithm):
@@ -88,7 +89,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
 
         Args:
             policy: "MultiInputPolicy" for observations with a task or its parameters, "MlpPolicy" for a Box.
-            env: an environment, a vector environment of SB3, or the id of a registered one.
+            env: an environment, a vector environment of SB3 or of Gymnasium, or the id of a registered one.
             learning_rate: of Adam, for all networks; may be a schedule.
             buffer_size: transitions kept in replay; a whole float such as 1e6 is taken, as in ``learning_starts``.
             learning_starts: steps before the first update; the untrained policy acts in them.
@@ -204,11 +205,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         if isinstance(env, VectorEnv):
-            raise ValueError(
-                f"{env} is a vector environment of Gymnasium; choose one of SB3, by make_skill_vec_env(id, n_envs) "
-                "or, outside the suite, stable_baselines3.common.env_util.make_vec_env"
-            )
-        return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+            env = as_vec_env(env)
+        return flattened(OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper))
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_generator", "_versatility", "_compiled", "_progress_bar"]

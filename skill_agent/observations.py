@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
@@ -21,7 +22,8 @@ def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, TaskS
     """The Box part of an observation space, and the space of its tasks: of one task where there is no other part.
 
     Raises:
-        ValueError: the space is neither a Box nor a Dict of "observation" and "task", or the latter can't be learned.
+        ValueError: the space is neither a Box nor a Dict of "observation" and "task", the latter can't be learned, or
+            there are images.
     """
     box: spaces.Space[Any] = space
     task: TaskSpace = spaces.Discrete(1)
@@ -30,6 +32,8 @@ def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, TaskS
         box = space.spaces["observation"]
     if not isinstance(box, spaces.Box):
         raise ValueError(f"observation_space={space} is not valid; an observation is a Box, alone or in a Dict")
+    if is_image_space(box):
+        raise ValueError(f"{box} is an image, which these networks can't see; choose observations of vectors")
     return box, task
 
 

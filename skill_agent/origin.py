@@ -19,7 +19,8 @@ from skill_agent.vec import SkillVecEnv
 from skill_envs import ENVIRONMENTS, SkillVectorEnv
 
 LONGEST_NAME = 200  # of a task or an id
-_DRAWING = ("render_mode", "width", "height")  # arguments that leave an environment as it is
+# Arguments that leave an environment as it is.
+_NEUTRAL = ("render_mode", "width", "height", "num_envs", "vectorization_mode", "vector_kwargs")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def identity(spec: EnvSpec | None) -> str:
     usual = registered.kwargs if registered is not None else {}
     changed = []
     for name, value in sorted(spec.kwargs.items()):
-        if name not in _DRAWING and (name not in usual or repr(usual[name]) != repr(value)):
+        if name not in _NEUTRAL and (name not in usual or repr(usual[name]) != repr(value)):
             changed.append(f"{name}={value!r:.40}")
     return f"{spec.id}({', '.join(changed)})"[:LONGEST_NAME] if changed else spec.id[:LONGEST_NAME]
 
@@ -143,8 +144,11 @@ def _of_space(space: spaces.Space[Any], spec: EnvSpec | None) -> Origin | None:
     if isinstance(task, spaces.Discrete):
         count = int(task.n)
         return Origin(name, tuple(f"task {k}" for k in range(count)), (name,) * count)
-    keys = tuple(space.spaces) if isinstance(space, spaces.Dict) else ()
-    return Origin(name, (name,), (name,), keys) if name else None
+    # Where the task has parameters, nothing is flattened either.
+    keys = tuple(space.spaces) if isinstance(space, spaces.Dict) and task is None else ()
+    if not name and not keys:
+        return None
+    return Origin(name, (name or "task 0",), (name,), keys)
 
 
 def warn_of_other(policy: Any, env: Any, stacklevel: int = 2) -> None:

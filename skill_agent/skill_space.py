@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -15,6 +16,7 @@ from skill_agent.observations import example_tasks, split_observation_space
 from skill_agent.origin import origin_of
 from skill_agent.policy import SkillPolicy
 from skill_agent.vec import CopiedWrapper
+from skill_agent.vectors import as_vec_env
 from skill_envs import checks
 
 _DRAWS = 4096  # of every task's z, from which the box of z is measured
@@ -49,11 +51,14 @@ class SkillSpaceVecEnv(CopiedWrapper):
     skills don't see them.
     """
 
-    def __init__(self, venv: VecEnv, skills: SkillPolicy, hold: int = 5, seed: int = 0) -> None:
+    def __init__(
+        self, venv: VecEnv | VectorEnv[Any, Any, Any], skills: SkillPolicy, hold: int = 5, seed: int = 0
+    ) -> None:
         """Put the skills before an environment.
 
         Args:
-            venv: vector environment of one task, with the skills' observations and actions, and perhaps parameters.
+            venv: vector environment of SB3 or of Gymnasium, of one task, with the skills' observations and actions, and
+                perhaps parameters.
             skills: a trained policy; it is not changed.
             hold: steps for which a z is held.
             seed: of the skills' actions.
@@ -66,8 +71,9 @@ class SkillSpaceVecEnv(CopiedWrapper):
         seed = checks.integer("seed", seed, 0, arguments.SEEDS - 1)
         if not isinstance(skills, SkillPolicy):
             raise ValueError(f"skills={skills!r} is not valid; choose a SkillPolicy")
-        if not isinstance(venv, VecEnv):
-            raise ValueError(f"venv={venv!r} is not valid; choose a vector environment of SB3")
+        if not isinstance(venv, VecEnv | VectorEnv):
+            raise ValueError(f"venv={venv!r} is not valid; choose a vector environment of SB3 or of Gymnasium")
+        venv = as_vec_env(venv)
         box = observed = venv.observation_space
         if isinstance(box, spaces.Dict):
             box, observed = _joined_space(box)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.vector import VectorEnv
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
@@ -18,6 +19,7 @@ from skill_agent.skill_space import SkillSpaceVecEnv
 from skill_agent.skills import load_skills
 from skill_agent.tasks import Tasks, make_task_vec_env
 from skill_agent.transferred import TransferredPolicy
+from skill_agent.vectors import as_vec_env
 from skill_envs import checks
 
 # The experiments' settings of the learner of z, which needs no embedding of its own.
@@ -39,7 +41,7 @@ N_ENVS = 64
 
 def transfer(
     skills: SkillEmbedding | SkillPolicy | Path | str,
-    task: Tasks | VecEnv,
+    task: Tasks | VecEnv | VectorEnv[Any, Any, Any],
     total_timesteps: int,
     *,
     n_envs: int | None = None,
@@ -58,7 +60,7 @@ def transfer(
         skills: a model that has learned skills, its policy, or a file or shipped name as of `load_skills`. They are
             copied; what is done to the model afterwards does not reach the result.
         task: a Gymnasium id, a callable that makes an environment, or an environment; or a vector environment of one
-            task, which is left open. Its observations and actions are those of the skills' tasks.
+            task, of SB3 or of Gymnasium, which is left open. It has the observations and actions of the skills' tasks.
         total_timesteps: steps of the environments, those in which a z is held included.
         n_envs: environments stepped together, 64 by default; not with a vector environment, which has its own number.
         seed: of everything.
@@ -85,9 +87,13 @@ def transfer(
     frozen = _frozen(skills)
     given = {"learning_starts": min(MAPPING["learning_starts"], choices // 10), **settings}
     schedule = LinearSchedule(1e-3, 1e-4, 1.0) if learning_rate is None else learning_rate
-    env = task if isinstance(task, VecEnv) else make_task_vec_env(task, N_ENVS if n_envs is None else n_envs, seed)
+    given_env = isinstance(task, VecEnv | VectorEnv)
+    if isinstance(task, VecEnv | VectorEnv):
+        env = as_vec_env(task)
+    else:
+        env = make_task_vec_env(task, N_ENVS if n_envs is None else n_envs, seed)
     try:
-        if env is task and n_envs is not None:
+        if given_env and n_envs is not None:
             raise ValueError(f"n_envs={n_envs} is not valid with a vector environment; it has {env.num_envs}")
         space = SkillSpaceVecEnv(env, frozen, hold, seed)
         learner = SkillEmbedding(
@@ -95,7 +101,7 @@ def transfer(
         )
         learner.learn(choices, callback=callback, progress_bar=progress_bar)
     finally:
-        if env is not task:
+        if not given_env:
             env.close()
     return TransferredPolicy(frozen, learner.policy, hold)
 
@@ -111,7 +117,7 @@ def _frozen(skills: Any) -> SkillPolicy:
             )
         skills = skills.policy
     if isinstance(skills, str | Path):
-        return load_skills(skills)
+        return load_skills(arguments.path("skills", skills))
     if not isinstance(skills, SkillPolicy):
         raise TypeError(f"skills={skills!r:.200} are not valid; give a SkillEmbedding, a SkillPolicy, a name or a file")
     frozen = copy.deepcopy(skills)

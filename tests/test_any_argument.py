@@ -36,6 +36,7 @@ from skill_agent import (
     make_skill_vec_env,
     make_task_vec_env,
     save_checkpoint,
+    transfer,
 )
 from skill_agent.checkpoint import list_checkpoints
 from skill_envs import SkillEnv, SkillVectorEnv, demonstrate
@@ -65,6 +66,7 @@ ANYTHING = st.one_of(
 WORDS = ANYTHING | st.text("xyzö ", min_size=1, max_size=4) | st.sampled_from(["pointmass", "Push", FOUR_GOALS])
 NAMES_OF_TASKS = st.text("xyzö ", max_size=4) | st.sampled_from(["PointMassAny", "PointMassUp", "Push"])
 VALUES = {
+    "skills": WORDS,
     **dict.fromkeys(("path", "task", "env_id"), WORDS),
     "tasks": ANYTHING | st.lists(NAMES_OF_TASKS, max_size=3),
 }
@@ -142,6 +144,14 @@ def calls(model, folder):
             SkillSpaceVecEnv, {"venv": env, "skills": model.policy}, ("venv", "skills", "hold", "seed"), kept_hold
         ),
         "SkillSpaceVecEnv.step": Call(lambda z: step(space, z), {}, ("z",), steps),
+        "transfer": Call(
+            lambda **given: transfer(
+                **given, bf16=False, train_freq=2, gradient_steps=1, policy_kwargs={"net_arch": [4]}
+            ),
+            {"skills": model, "task": FOUR_GOALS, "total_timesteps": 24, "n_envs": 2, "hold": 2},
+            ("skills", "task", "total_timesteps", "n_envs", "seed", "hold", "learning_rate", "callback", "verbose"),
+            is_transferred,
+        ),
         "RunCheckpoint": Call(
             RunCheckpoint,
             {"folder": folder, "every_steps": 100},
@@ -209,6 +219,7 @@ def is_action(result, given):
 def is_transferred(policy, given):
     acts(policy.skills, given)
     assert policy.skills.action_space.contains(policy.predict(np.zeros(policy.skills.state_dim))[0])
+    kept_hold(policy, given)
 
 
 def kept_hold(result, given):
@@ -260,7 +271,7 @@ def is_demonstration(result, given):
 
 NAMES = (
     *("SkillConfig", "SkillEmbedding", "SkillPolicy", "SkillEmbedding.learn", "SkillEmbedding.predict"),
-    *("TransferredPolicy", "TransferredPolicy.predict", "SkillSpaceVecEnv", "SkillSpaceVecEnv.step"),
+    *("TransferredPolicy", "TransferredPolicy.predict", "transfer", "SkillSpaceVecEnv", "SkillSpaceVecEnv.step"),
     *("RunCheckpoint", "save_checkpoint", "load_checkpoint", "load_latest", "load_skills", "load_policy"),
     *("make_skill_vec_env", "make_task_vec_env", "SkillVectorEnv", "SkillEnv", "demonstrate"),
 )
