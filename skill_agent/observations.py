@@ -23,7 +23,7 @@ def split_observation_space(space: spaces.Space[Any]) -> tuple[spaces.Box, TaskS
 
     Raises:
         ValueError: the space is neither a Box nor a Dict of "observation" and "task", the latter can't be learned, or
-            it has images.
+            there are images.
     """
     box: spaces.Space[Any] = space
     task: TaskSpace = spaces.Discrete(1)

@@ -144,7 +144,8 @@ def _of_space(space: spaces.Space[Any], spec: EnvSpec | None) -> Origin | None:
     if isinstance(task, spaces.Discrete):
         count = int(task.n)
         return Origin(name, tuple(f"task {k}" for k in range(count)), (name,) * count)
-    keys = tuple(space.spaces) if isinstance(space, spaces.Dict) else ()
+    # Where the task has parameters, nothing is flattened either.
+    keys = tuple(space.spaces) if isinstance(space, spaces.Dict) and task is None else ()
     if not name and not keys:
         return None
     return Origin(name, (name or "task 0",), (name,), keys)

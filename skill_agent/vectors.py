@@ -43,7 +43,7 @@ def flattened(env: VecEnv) -> VecEnv:
     space = env.observation_space
     if not isinstance(space, spaces.Dict):
         return env
-    if set(space.spaces) == {"observation", "task"} and not isinstance(space["task"], spaces.Box):
+    if set(space.spaces) == {"observation", "task"}:
         return env
     if _normalises(env):
         raise ValueError(f"{space} is normalised before it is flat; choose VecNormalize(as_vec_env(env))")
