@@ -108,6 +108,11 @@ def _goal_region(tasks: tuple[str, ...]) -> str:
     )
 
 
+def _films(tasks: tuple[str, ...]) -> str:
+    """The films of the tasks, which docs/films.py writes, side by side."""
+    return " ".join(f"![{name}, solved by a script]({name}.webp)" for name in dict.fromkeys(tasks))
+
+
 def _light_shaping(tasks: tuple[str, ...]) -> str:
     shaped = {name: TASKS[name].light_shaping for name in tasks if TASKS[name].light_shaping}
     if not shaped:
@@ -199,6 +204,8 @@ def page(env_id: str) -> str:
 {drawn}
 
 {_tasks(environment.tasks)}
+
+{_films(environment.tasks)}
 
 {_goal_region(environment.tasks)}
 
