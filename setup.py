@@ -4,9 +4,12 @@ from pathlib import Path
 
 from setuptools import setup
 
+VERSION = "0.1.0"
+REPOSITORY = "https://github.com/skill-embed/skill-embed"
+
 setup(
     name="skill-embed",
-    version="0.1.0",
+    version=VERSION,
     description="Learning an embedding space for transferable robot skills: environments and off-policy learner",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -40,6 +43,7 @@ setup(
     extras_require={
         # No requirement of everyone: dm-control needs labmaze, which has no wheels for Python 3.13 and later.
         "dm": ["dm-control>=1.0.50,<2", "dm-env>=1.6", "shimmy[dm-control]>=2.0.1"],
+        "docs": ["furo>=2024.8", "myst-parser>=4", "sphinx>=8"],
         "dev": [
             "dm-control>=1.0.50,<2",
             "dm-env>=1.6",
@@ -48,6 +52,9 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.6",
+            "furo>=2024.8",  # a test builds the site
+            "myst-parser>=4",
+            "sphinx>=8",
         ],
     },
     entry_points={"console_scripts": ["skill-embed=skill_agent.cli:main"]},
