@@ -15,6 +15,8 @@ import gymnasium
 import imageio.v3 as iio
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from skill_agent import load_policy
 from skill_agent.experiments.benchmarks import read_benchmark
@@ -265,12 +267,20 @@ def index() -> str:
     return f"{GENERATED}\n# Environments\n\n`import skill_envs` registers them with Gymnasium.\n\n{table}\n"
 
 
+def named(frame: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """The frame with a name in its upper left corner."""
+    picture = Image.fromarray(frame)
+    font = ImageFont.load_default(16)
+    ImageDraw.Draw(picture).text((9, 7), name, fill="white", stroke_width=2, stroke_fill="black", font=font)
+    return np.asarray(picture)
+
+
 def write_animation(path: Path, seed: int = 0) -> None:
     """Film the transferred policies that come with the package side by side, as an animated WebP."""
     films = []
     for name in FILMED:
         frames, rate = film(load_policy(name), f"SkillEmbed/{FILMED[name]}-v0", 1, seed)
-        films.append(frames)
+        films.append([named(frame, FILMED[name]) for frame in frames])
     every = 2
     shown = [np.concatenate(frames, axis=1) for frames in list(zip(*films, strict=True))[::every]]
     shown += [shown[-1]] * (rate // every)  # a second to see how it ended
@@ -292,7 +302,9 @@ def write_pictures(folder: Path) -> None:
         env = gymnasium.make_vec(env_id, num_envs=count, render_mode="rgb_array", width=FRAME, height=FRAME)
         env.reset(seed=0, options={"task": np.arange(count)})
         columns = count if count <= COLUMNS else -(-count // 2)
-        frames = [np.pad(frame, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for frame in env.render() or ()]
+        frames = []
+        for frame, task in zip(env.render() or (), environment.tasks, strict=True):
+            frames.append(np.pad(named(frame, task), ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
         rows = [np.hstack(frames[i : i + columns]) for i in range(0, count, columns)]
         iio.imwrite(folder / f"{_file(env_id)}.png", np.vstack(rows)[:-GAP, :-GAP])
         env.close()
