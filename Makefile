@@ -44,9 +44,9 @@ docs: $(INSTALLED) gl  ## regenerate pages, pictures and films in docs/envs, and
 	$(BIN)/python docs/notebook.py
 
 site: $(INSTALLED)  ## build the documentation into site/, with the live arm where npm is there
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory live; fi
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory live || echo "the start page shows a film instead"; fi
 	$(SPHINX) -b html docs site
-	@echo "open site/index.html"
+	@echo "see it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site, then http://127.0.0.1:8000/"
 
 links: $(INSTALLED)  ## check the links of the documentation that lead to the web
 	$(SPHINX) -b linkcheck docs build/links

@@ -40,6 +40,8 @@ autodoc_default_options = {"members": True}
 # Tests check that files of the repository are there, whether or not it is published.
 linkcheck_ignore = [re.escape(REPOSITORY) + "/(blob|tree)/.*"]
 
+EXCLUDED = DOCS / "live"  # links into it lead to the repository, too
+
 # Pages of the site that show a file of the repository's root.
 SHOWN = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "README.md": "index.md"}
 
@@ -48,7 +50,7 @@ def target(page: Path, link: str) -> str:
     """Where a relative link of a page in docs/ leads on the site."""
     path, hash_, anchor = link.partition("#")
     found = (page.parent / path).resolve()
-    if not path or found.is_relative_to(DOCS):
+    if not path or (found.is_relative_to(DOCS) and not found.is_relative_to(EXCLUDED)):
         return link
     inside = found.relative_to(ROOT).as_posix()
     if inside in SHOWN:
