@@ -18,9 +18,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from skill_agent import load_policy
 from skill_agent.experiments.benchmarks import read_benchmark
-from skill_agent.rollouts import film
 from skill_envs import ENVIRONMENTS, TASKS, SkillEnv, SkillVectorEnv, Task, rewards
 
 FOLDER = Path(__file__).with_name("envs")
@@ -28,7 +26,6 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 FRAME = 320  # [pixel]
 GAP = 8  # between the frames of a picture [pixel]
 COLUMNS = 4  # of a picture; more tasks than that fill two rows
-FILMED = {"springwall": "SpringWall", "lwall": "LWall", "railpush": "RailPush"}  # policies and their tasks
 GENERATED = "<!-- Written by docs/generate.py (make docs). -->"
 
 
@@ -275,18 +272,6 @@ def named(frame: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     return np.asarray(picture)
 
 
-def write_animation(path: Path, seed: int = 0) -> None:
-    """Film the transferred policies that come with the package side by side, as an animated WebP."""
-    films = []
-    for name in FILMED:
-        frames, rate = film(load_policy(name), f"SkillEmbed/{FILMED[name]}-v0", 1, seed)
-        films.append([named(frame, FILMED[name]) for frame in frames])
-    every = 2
-    shown = [np.concatenate(frames, axis=1) for frames in list(zip(*films, strict=True))[::every]]
-    shown += [shown[-1]] * (rate // every)  # a second to see how it ended
-    iio.imwrite(path, np.stack(shown), duration=round(1000 * every / rate), loop=0, quality=60, method=6)
-
-
 def write_pages(folder: Path) -> None:
     """Write every page and the index into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -300,7 +285,7 @@ def write_pictures(folder: Path) -> None:
     for env_id, environment in ENVIRONMENTS.items():
         count = len(environment.tasks)
         env = gymnasium.make_vec(env_id, num_envs=count, render_mode="rgb_array", width=FRAME, height=FRAME)
-        env.reset(seed=0, options={"task": np.arange(count)})
+        env.reset(seed=0, options={"task": np.arange(count)} if count > 1 else None)
         columns = count if count <= COLUMNS else -(-count // 2)
         frames = []
         for frame, task in zip(env.render() or (), environment.tasks, strict=True):
@@ -319,7 +304,6 @@ def main() -> None:
             old.unlink()
     write_pages(FOLDER)
     write_pictures(FOLDER)
-    write_animation(FOLDER.parent / "figures" / "transfer.webp")
     print(f"{len(ENVIRONMENTS)} pages in {FOLDER}")
 
 

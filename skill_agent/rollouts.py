@@ -175,7 +175,7 @@ def success_rate(rollouts: Rollouts, n_tasks: int) -> list[float]:
 def inference_error(policy: SkillPolicy, rollouts: Rollouts) -> Array:
     """Distance of the mean of q(z|a_i, s_i^H) from z, averaged over the dimensions of z, in code space: (n, T).
 
-    Where q sees the next z as well, it is the mode of p(z'|z,t).
+    Where q sees the next z as well, it is the mode of p(z' | z, t).
     """
     horizon, segment = rollouts.action.shape[1], policy.config.segment
     state = policy.features(torch.as_tensor(rollouts.state[:, :-1]))
