@@ -14,11 +14,12 @@ endif
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SPHINX := $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check  # errors only
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint docs live bench results mujoco4 gl browser clean
+.PHONY: help demo test lint docs site links live bench results mujoco4 gl browser clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -37,8 +38,18 @@ lint: $(INSTALLED)  ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(INSTALLED) gl  ## regenerate the pages and pictures in docs/envs
+docs: $(INSTALLED) gl  ## regenerate pages, pictures and films in docs/envs, and the notebook
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/films.py
+	$(BIN)/python docs/notebook.py
+
+site: $(INSTALLED)  ## build the documentation into site/, with the live arm where npm is there
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory live || echo "the start page shows a film instead"; fi
+	$(SPHINX) -b html docs site
+	@echo "see it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site, then http://127.0.0.1:8000/"
+
+links: $(INSTALLED)  ## check the links of the documentation that lead to the web
+	$(SPHINX) -b linkcheck docs build/links
 
 live: $(INSTALLED)  ## build the page that runs the skills in a browser, into site/live (needs npm)
 	$(BIN)/python docs/live/build.py site/live

@@ -15,10 +15,10 @@ import gymnasium
 import imageio.v3 as iio
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-from skill_agent import load_policy
 from skill_agent.experiments.benchmarks import read_benchmark
-from skill_agent.rollouts import film
 from skill_envs import ENVIRONMENTS, TASKS, SkillEnv, SkillVectorEnv, Task, rewards
 
 FOLDER = Path(__file__).with_name("envs")
@@ -26,7 +26,6 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 FRAME = 320  # [pixel]
 GAP = 8  # between the frames of a picture [pixel]
 COLUMNS = 4  # of a picture; more tasks than that fill two rows
-FILMED = {"springwall": "SpringWall", "lwall": "LWall", "railpush": "RailPush"}  # policies and their tasks
 GENERATED = "<!-- Written by docs/generate.py (make docs). -->"
 
 
@@ -106,6 +105,11 @@ def _goal_region(tasks: tuple[str, ...]) -> str:
         "The goal region is an upright cylinder that the centre of the block must be in: around the goal (x, y), "
         "of the goal radius, between the goal heights."
     )
+
+
+def _films(tasks: tuple[str, ...]) -> str:
+    """The films of the tasks, which docs/films.py writes, side by side."""
+    return " ".join(f"![{name}, solved by a script]({name}.webp)" for name in dict.fromkeys(tasks))
 
 
 def _light_shaping(tasks: tuple[str, ...]) -> str:
@@ -200,6 +204,8 @@ def page(env_id: str) -> str:
 
 {_tasks(environment.tasks)}
 
+{_films(environment.tasks)}
+
 {_goal_region(environment.tasks)}
 
 ## Action Space
@@ -258,16 +264,12 @@ def index() -> str:
     return f"{GENERATED}\n# Environments\n\n`import skill_envs` registers them with Gymnasium.\n\n{table}\n"
 
 
-def write_animation(path: Path, seed: int = 0) -> None:
-    """Film the transferred policies that come with the package side by side, as an animated WebP."""
-    films = []
-    for name in FILMED:
-        frames, rate = film(load_policy(name), f"SkillEmbed/{FILMED[name]}-v0", 1, seed)
-        films.append(frames)
-    every = 2
-    shown = [np.concatenate(frames, axis=1) for frames in list(zip(*films, strict=True))[::every]]
-    shown += [shown[-1]] * (rate // every)  # a second to see how it ended
-    iio.imwrite(path, np.stack(shown), duration=round(1000 * every / rate), loop=0, quality=60, method=6)
+def named(frame: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """The frame with a name in its upper left corner."""
+    picture = Image.fromarray(frame)
+    font = ImageFont.load_default(16)
+    ImageDraw.Draw(picture).text((9, 7), name, fill="white", stroke_width=2, stroke_fill="black", font=font)
+    return np.asarray(picture)
 
 
 def write_pages(folder: Path) -> None:
@@ -283,9 +285,11 @@ def write_pictures(folder: Path) -> None:
     for env_id, environment in ENVIRONMENTS.items():
         count = len(environment.tasks)
         env = gymnasium.make_vec(env_id, num_envs=count, render_mode="rgb_array", width=FRAME, height=FRAME)
-        env.reset(seed=0, options={"task": np.arange(count)})
+        env.reset(seed=0, options={"task": np.arange(count)} if count > 1 else None)
         columns = count if count <= COLUMNS else -(-count // 2)
-        frames = [np.pad(frame, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for frame in env.render() or ()]
+        frames = []
+        for frame, task in zip(env.render() or (), environment.tasks, strict=True):
+            frames.append(np.pad(named(frame, task), ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
         rows = [np.hstack(frames[i : i + columns]) for i in range(0, count, columns)]
         iio.imwrite(folder / f"{_file(env_id)}.png", np.vstack(rows)[:-GAP, :-GAP])
         env.close()
@@ -300,7 +304,6 @@ def main() -> None:
             old.unlink()
     write_pages(FOLDER)
     write_pictures(FOLDER)
-    write_animation(FOLDER.parent / "figures" / "transfer.webp")
     print(f"{len(ENVIRONMENTS)} pages in {FOLDER}")
 
 

@@ -12,7 +12,7 @@ import tyro
 from skill_agent import options
 from skill_agent.commands import acting, paper, training
 from skill_agent.terminal import TRACEBACK, one_line, show_every_letter, with_paths
-from skill_envs import checks
+from skill_envs import __version__, checks
 
 
 class Command(NamedTuple):
@@ -51,6 +51,9 @@ def _arguments() -> list[str]:
 def main() -> None:
     """Run one command; an error is one line, without a traceback unless SKILL_EMBED_TRACEBACK is set."""
     show_every_letter()
+    if sys.argv[1:] == ["--version"]:
+        print(f"skill-embed {__version__}")
+        return
     kinds: Any = [Annotated[kind, tyro.conf.subcommand(name)] for name, (kind, _) in COMMANDS.items()]
     one_of_them: Any = Union[tuple(kinds)]  # noqa: UP007  (it is made of a table)
     try:
@@ -58,7 +61,7 @@ def main() -> None:
             one_of_them,
             args=_arguments(),
             prog="skill-embed",
-            description="Learn an embedding space of robot skills.",
+            description="Learn an embedding space of robot skills. --version prints the version.",
             config=(tyro.conf.OmitArgPrefixes,),
         )
         for kind, run in COMMANDS.values():

@@ -141,7 +141,7 @@ class SkillConfig:
         "none",
         _one_of(TRANSITIONS),
         "what follows a z after z_period steps, by equation 13: a z' of p(z|t) again (redraw), or of a learned "
-        "p(z'|z,t); with none z is redrawn just the same, while the critic takes every z to last",
+        "p(z' | z, t); with none z is redrawn just the same, while the critic takes every z to last",
     )
 
     # The coefficients of equation 3

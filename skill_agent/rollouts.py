@@ -23,20 +23,20 @@ Array = NDArray[np.float32]
 class Rollouts(NamedTuple):
     """``n`` whole episodes of T steps."""
 
-    state: Array  # (n, T + 1, S)
-    action: Array  # (n, T, A), before clipping
-    reward: Array  # (n, T)
-    success: NDArray[np.bool_]  # (n, T)
-    latent: Array  # (n, T, Z) z at every step; one and the same in an episode unless z changes over time
-    task: NDArray[Any]  # (n,) int64, or (n, C) float32 parameters
+    state: Array  #: (n, T + 1, S)
+    action: Array  #: (n, T, A), before clipping
+    reward: Array  #: (n, T)
+    success: NDArray[np.bool_]  #: (n, T)
+    latent: Array  #: (n, T, Z) z at every step; one and the same in an episode unless z changes over time
+    task: NDArray[Any]  #: (n,) int64, or (n, C) float32 parameters
 
 
 class Step(NamedTuple):
     """What one step of n environments gave."""
 
-    observation: Any  # (n, ...) or a Dict of such
-    reward: NDArray[np.float64]  # (n,)
-    success: NDArray[np.bool_]  # (n,)
+    observation: Any  #: (n, ...) or a Dict of such
+    reward: NDArray[np.float64]  #: (n,)
+    success: NDArray[np.bool_]  #: (n,)
 
 
 def make_batch(env_id: str, n: int, n_tasks: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
@@ -173,9 +173,9 @@ def success_rate(rollouts: Rollouts, n_tasks: int) -> list[float]:
 
 @torch.no_grad()
 def inference_error(policy: SkillPolicy, rollouts: Rollouts) -> Array:
-    """|mean of q(z|a_i, s_i^H) - z|, averaged over the dimensions of z, in code space: (n, T).
+    """Distance of the mean of q(z|a_i, s_i^H) from z, averaged over the dimensions of z, in code space: (n, T).
 
-    Where q sees the next z as well, it is the mode of p(z'|z,t).
+    Where q sees the next z as well, it is the mode of p(z' | z, t).
     """
     horizon, segment = rollouts.action.shape[1], policy.config.segment
     state = policy.features(torch.as_tensor(rollouts.state[:, :-1]))

@@ -34,11 +34,11 @@ _AROUND = 0.185  # distance of the hand from the goal on its way around the L-wa
 class Demonstration(NamedTuple):
     """One demonstrated episode of T control steps."""
 
-    observations: NDArray[np.float32]  # (T + 1, 27)
-    actions: NDArray[np.float32]  # (T, 7)
-    rewards: Float  # (T,)
-    successes: NDArray[np.bool_]  # (T,) in the goal region after each step
-    frames: NDArray[np.uint8] | None  # (T + 1, height, width, 3), or None without rendering
+    observations: NDArray[np.float32]  #: (T + 1, 27)
+    actions: NDArray[np.float32]  #: (T, 7)
+    rewards: Float  #: (T,)
+    successes: NDArray[np.bool_]  #: (T,) in the goal region after each step
+    frames: NDArray[np.uint8] | None  #: (T + 1, height, width, 3), or None without rendering
 
 
 def demonstrate(

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 
@@ -13,13 +14,14 @@ OWN = {"skill_agent", "skill_envs", *(path.stem for path in (ROOT / "tests").glo
 OWN |= {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
 
 
-def setup_arguments():
-    """The arguments of setup() that are written out."""
-    (call,) = [
-        node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
-    ]  # fmt: skip
-    return {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg in ("install_requires", "extras_require")}
+def setup_arguments(distribution="skill-embed"):
+    """What setup.py gives to setup()."""
+    with pytest.MonkeyPatch.context() as patch:
+        given = {}
+        patch.setattr("setuptools.setup", given.update)
+        patch.setenv("SKILL_EMBED_DISTRIBUTION", distribution)
+        given["names"] = runpy.run_path(str(ROOT / "setup.py"))
+    return given
 
 
 def canonical(name):
@@ -63,10 +65,15 @@ def imported(folders):
 
 
 @pytest.mark.parametrize(
-    ("folders", "extra"), [(["skill_agent", "skill_envs", "benchmarks"], None), (["tests", "docs"], "dev")]
+    ("distribution", "folders", "extra"),
+    [
+        ("skill-embed", ["skill_agent", "skill_envs", "benchmarks"], None),
+        ("skill-embed", ["tests", "docs"], "dev"),
+        ("skill-envs", ["skill_envs"], None),
+    ],
 )
-def test_what_is_imported_is_installed(folders, extra):
-    arguments = setup_arguments()
+def test_what_is_imported_is_installed(distribution, folders, extra):
+    arguments = setup_arguments(distribution)
     there = brought(arguments["install_requires"] + arguments["extras_require"].get(extra, []))
     distributions = packages_distributions()
     names = imported(folders)

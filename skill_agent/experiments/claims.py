@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skill_agent.experiments.records import Record, Records, early_area, final, steps_to, value_at
-from skill_agent.experiments.statistics import ratio_interval
+from skill_agent.experiments.statistics import goals, ratio_interval
 from skill_agent.experiments.tables import FAMILIES, METHODS, OURS, TRANSFER_STEPS, variant_of
 from skill_envs import ENVIRONMENTS
 
@@ -84,8 +84,7 @@ def fig3_claims(records: Records, share: float = 0.05) -> list[Claim]:
     """Goals reached by sampling z, and the KL divergences; a goal counts from ``share`` of the episodes."""
 
     def reached(variant: str, key: str) -> list[int]:
-        shares = np.array([record["final"][key] for record in records[variant]])  # (seeds, goals)
-        return [int(goals) for goals in (shares >= share).sum(1)]
+        return [goals(record["final"][key], share) for record in records[variant]]
 
     bernoulli, relaxed = reached("bernoulli", "goals_reached_discrete"), reached("bernoulli", "goals_reached")
     gaussian = reached("gaussian", "goals_reached")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,13 @@ def improvement_interval(scores: ArrayLike, baseline: ArrayLike) -> tuple[float,
         (a, b), probability, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
     return float(probability(a, b)), float(interval.low), float(interval.high)
+
+
+def goals(shares: Sequence[float], least: float = 0.05) -> int:
+    """How many goals were reached: those that at least ``least`` of the episodes end in.
+
+    Args:
+        shares: of the episodes that end in each goal.
+        least: share from which a goal counts.
+    """
+    return sum(share >= least for share in shares)
