@@ -51,7 +51,7 @@ def test_dm_controls_inverse_kinematics_has_other_starts(centre, radius):
 
     Records are of starts that are the same to 1e-6 rad. Started from home or from ours, dm_control's are not.
     """
-    model = scenes.manipulation((), centre, centre, (0.01, 0.01), arm.Camera((1, 0, 1), (0, 0, 0)))
+    model = scenes.manipulation((), centre, centre, (0.01, 0.01), arm.Camera((1, 0, 1), (0, 0, 0))).compile()
     physics, data = Physics(wrapper.MjData(wrapper.MjModel(model))), mujoco.MjData(model)
     chained, apart, moved = kinematics.HOME, [], []
     for ours, place in zip(*ring_of_starts(centre, radius), strict=True):
