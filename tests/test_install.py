@@ -12,6 +12,7 @@ from toy import ROOT
 
 OWN = {"skill_agent", "skill_envs", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
 OWN |= {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+OWN |= {path.stem for path in (ROOT / "docs").rglob("*.py")}
 
 
 def setup_arguments(distribution="skill-embed"):
