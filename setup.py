@@ -107,6 +107,7 @@ setup(
             "furo>=2024.8",  # a test builds the site
             "myst-parser>=4",
             "sphinx>=8",
+            "sb3-contrib>=2.9,<3",
         ],
     },
     entry_points={"console_scripts": commands},
