@@ -22,6 +22,7 @@ ENVIRONMENTS_NEED = [
     "mujoco>=3.17,<4",
     "numpy>=1.26",
     "imageio[ffmpeg]>=2.34",
+    "pillow>=10.1",  # the first with a font of any size
     "tqdm>=4.64",
 ]
 LEARNER_NEEDS = [
