@@ -22,6 +22,7 @@ ENVIRONMENTS_NEED = [
     "mujoco>=3.17,<4",
     "numpy>=1.26",
     "imageio[ffmpeg]>=2.34",
+    "pillow>=10.1",  # the first with a font of any size
     "tqdm>=4.64",
 ]
 LEARNER_NEEDS = [
@@ -107,6 +108,7 @@ setup(
             "furo>=2024.8",  # a test builds the site
             "myst-parser>=4",
             "sphinx>=8",
+            "sb3-contrib>=2.9,<3",
         ],
     },
     entry_points={"console_scripts": commands},

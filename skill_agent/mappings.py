@@ -1,7 +1,7 @@
 """Mappings z = f(x) that SB3's own algorithms have learned: their actors as one kind of network, for files and acting.
 
-An actor of SAC, TD3, DDPG, PPO or A2C is a perceptron with a head for the mean of z. What differs is the spread of its
-draws (a layer, a constant or none) and how a draw comes into the bounds (a tanh, or clipping).
+An actor of SAC, TD3, DDPG, PPO, A2C, TQC or TRPO is a perceptron with a head for the mean of z. What differs is the
+spread of its draws (a layer, a constant or none) and how a draw comes into the bounds (a tanh, or clipping).
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
-from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, SACPolicy
+from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN
 from stable_baselines3.sac.policies import Actor as SACActor
 from stable_baselines3.td3.policies import Actor as TD3Actor
-from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
 from skill_agent.densities import gaussian_sample
+from skill_agent.divergence import check_parameters
 from skill_envs import checks
 
 Activations = Mapping[str, type[nn.Module]]  # by name
 SPREADS = ("layer", "constant", "none")
+_TQC_ACTOR = "sb3_contrib.tqc.policies.Actor"  # it is built as SAC's
 
 
 class MlpMapping(BasePolicy):
@@ -121,6 +122,7 @@ def mlp_mapping(policy: BasePolicy) -> MlpMapping:
     """A policy of SB3 as an `MlpMapping` with a copy of its layers; deterministic predictions are the same to the bit.
 
     Raises:
+        TrainingDiverged: a parameter is not finite.
         TypeError: its class or one of its parts is of another kind; the message names it and what is possible.
     """
     if isinstance(policy, MlpMapping):
@@ -147,7 +149,33 @@ def mlp_mapping(policy: BasePolicy) -> MlpMapping:
         spread = "layer"
         state |= {f"log_std.{name}": value for name, value in actor.log_std.state_dict().items()}
     copied = {name: value.clone() for name, value in state.items()}
-    return assemble(observation_space, action_space, net_arch, activation_fn, spread, actor.squash, copied)
+    try:
+        made = assemble(observation_space, action_space, net_arch, activation_fn, spread, actor.squash, copied)
+    except RuntimeError as error:  # layers of other sizes, since something stands between them
+        raise _not_its_layers(policy) from error
+    check_parameters(made)
+    _check_alike(policy, made)
+    return made
+
+
+def _check_alike(policy: BasePolicy, made: MlpMapping) -> None:
+    """Check that a mapping predicts what the policy does that it was made of: a class may do more than its layers say.
+
+    Raises:
+        TypeError: it does not.
+    """
+    space = policy.observation_space
+    assert isinstance(space, spaces.Box)
+    drawn = np.random.default_rng(0).normal(size=(8, *space.shape))
+    observation = np.clip(drawn, space.low, space.high).astype(space.dtype)
+    theirs, _ = policy.predict(observation, deterministic=True)
+    ours, _ = made.predict(observation, deterministic=True)
+    if not np.allclose(theirs, ours, rtol=1e-4, atol=1e-5, equal_nan=True):
+        raise _not_its_layers(policy)
+
+
+def _not_its_layers(policy: BasePolicy) -> TypeError:
+    return TypeError(f"a {_name(policy)} can't be exported: it predicts otherwise than the layers of its actor alone")
 
 
 def assemble(
@@ -241,13 +269,13 @@ def _actor(policy: BasePolicy) -> _Actor:
     Raises:
         TypeError: a policy of another class.
     """
-    if isinstance(policy, SACPolicy) and type(policy.actor) is SACActor:
-        actor: Any = policy.actor
+    actor: Any = getattr(policy, "actor", None)
+    if type(actor) is SACActor or _full_name(actor) == _TQC_ACTOR:
         return _Actor(actor.latent_pi, actor.mu, actor.log_std, True, actor.features_extractor, actor.use_sde)
-    if isinstance(policy, TD3Policy) and type(policy.actor) is TD3Actor:
+    if type(actor) is TD3Actor:
         # Its last two layers are the mean and a tanh.
-        layers: Any = policy.actor.mu
-        return _Actor(layers[:-2], layers[-2], None, True, policy.actor.features_extractor, False)
+        layers: Any = actor.mu
+        return _Actor(layers[:-2], layers[-2], None, True, actor.features_extractor, False)
     if isinstance(policy, ActorCriticPolicy) and isinstance(policy.action_space, spaces.Box):
         hidden: Any = policy.mlp_extractor.policy_net
         extractor: Any = policy.pi_features_extractor
@@ -255,7 +283,7 @@ def _actor(policy: BasePolicy) -> _Actor:
         return _Actor(hidden, policy.action_net, policy.log_std, False, extractor, use_sde)
     raise TypeError(
         f"a mapping of class {_name(policy)} can't be exported; choose the policy of a SkillEmbedding, or the "
-        "MlpPolicy of SB3's SAC, TD3, DDPG, PPO or A2C"
+        "MlpPolicy of SB3's SAC, TD3, DDPG, PPO or A2C, or of sb3-contrib's TQC or TRPO"
     )
 
 
@@ -277,6 +305,10 @@ def _hidden_layers(hidden: nn.Sequential, policy: BasePolicy) -> tuple[list[int]
             "each followed by the same activation"
         )
     return [layer.out_features for layer in linear if isinstance(layer, nn.Linear)], activation_fn
+
+
+def _full_name(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
 def _name(thing: object) -> str:

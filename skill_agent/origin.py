@@ -20,7 +20,7 @@ from skill_envs import ENVIRONMENTS, SkillVectorEnv
 
 LONGEST_NAME = 200  # of a task or an id
 # Arguments that leave an environment as it is.
-_NEUTRAL = ("render_mode", "width", "height", "num_envs", "vectorization_mode", "vector_kwargs")
+_NEUTRAL = ("render_mode", "width", "height", "shadow_size", "num_envs", "vectorization_mode", "vector_kwargs")
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from skill_agent.filming import film as film
+from skill_agent.filming import show_film as show_film
 from skill_agent.origin import warn_of_other
 from skill_agent.policy import SkillPolicy, SkillState
 from skill_agent.transferred import TransferredPolicy
-from skill_envs import SkillVectorEnv, checks
+from skill_envs import SkillVectorEnv
 
 Array = NDArray[np.float32]
 
@@ -241,74 +243,6 @@ def _predicting(policy: SkillPolicy | TransferredPolicy, deterministic: bool = F
         return action
 
     return choose
-
-
-def film(
-    policy: SkillPolicy | TransferredPolicy, env_id: str, episodes: int, seed: int
-) -> tuple[list[NDArray[np.uint8]], int]:
-    """Frames (320, 320 * T, 3) of `show_film`, and frames per second."""
-    frames: list[NDArray[np.uint8]] = []
-    fps = show_film(frames.append, policy, env_id, episodes, seed)
-    return frames, fps
-
-
-def show_film(
-    show: Callable[[NDArray[np.uint8]], object],
-    policy: SkillPolicy | TransferredPolicy,
-    env_id: str,
-    episodes: int,
-    seed: int,
-    *,
-    width: int = 320,
-    height: int = 320,
-) -> int:
-    """Play ``episodes`` episodes for every task, each with a fresh z, and show the T tasks side by side.
-
-    Args:
-        show: called with every frame, (height, width * T, 3), one before each control step.
-        policy: skills, or a transferred policy.
-        env_id: its environment.
-        episodes: episodes one after the other, for every task at once.
-        seed: seeds start states, z and actions; torch's global generator is left as it was.
-        width: width of each task's picture [pixel].
-        height: height of the pictures [pixel].
-
-    Returns:
-        Frames per second.
-
-    Raises:
-        RuntimeError: no OpenGL backend is available.
-        ValueError: the environment has another number of tasks or tasks with other parameters, or an argument is out
-            of range.
-    """
-    checks.integer("episodes", episodes, least=1)
-    checks.integer("seed", seed, least=0)
-    n_tasks = policy.n_tasks if isinstance(policy, SkillPolicy) else 1
-    env = make_batch(env_id, n_tasks, n_tasks, render_mode="rgb_array", width=width, height=height)
-    has_parameters = _suite(env).tasks[0].parameters is not None
-    if isinstance(policy, SkillPolicy):
-        _check_parameters(policy, env_id, env)
-    warn_of_other(policy, env)
-
-    def filmed(choose: Callable[[Any], NDArray[Any]]) -> Callable[[Any], NDArray[Any]]:
-        def choose_and_film(observation: Any) -> NDArray[Any]:
-            pictures: Any = env.render()
-            show(np.concatenate(pictures, axis=1))
-            return choose(observation)
-
-        return choose_and_film
-
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for episode in range(episodes):
-                options = {} if has_parameters else {"task": np.arange(n_tasks)}
-                observation, _ = env.reset(seed=seed + episode * n_tasks, options=options)
-                for _ in play(env, observation, filmed(_predicting(policy))):
-                    pass
-    finally:
-        env.close()
-    return int(env.metadata["render_fps"])
 
 
 def _suite(env: VectorEnv[Any, Any, Any]) -> SkillVectorEnv:

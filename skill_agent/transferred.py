@@ -7,18 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 
 from skill_agent import arguments, limits, tensorfile
-from skill_agent.divergence import check_parameters
 from skill_agent.formats import check_format
 from skill_agent.mappings import MlpMapping, describe_mlp, mlp_mapping, revive_mlp
 from skill_agent.observations import check_kind
 from skill_agent.origin import Origin, of_file, origin_of
 from skill_agent.policy import SkillPolicy
-from skill_agent.skill_space import act, check_shapes, joined, without_parameters
+from skill_agent.skill_space import SkillSpaceVecEnv, act, check_shapes, joined, without_parameters
 from skill_agent.skills import ACTIVATIONS, WRONG, describe, device_of, find, revive, shipped_origin, write
 from skill_agent.tensorfile import Arrays, SkillsFileError, brief
 from skill_envs import checks
@@ -57,12 +58,19 @@ class TransferredPolicy:
                 policies of SB3's own algorithms don't have.
 
         Raises:
-            TypeError: a mapping that is no policy, such as a whole algorithm.
+            TypeError: a mapping that is no policy, such as a whole algorithm; one of discrete actions, or of a memory.
             ValueError: ``hold`` that is no integer from 1 to 10,000, or a mapping whose spaces are not the skills'.
         """
         self.hold = arguments.one_or_more("hold", hold, arguments.LONGEST_HOLD)
         if not isinstance(mapping, BasePolicy):
             raise TypeError(f"a mapping of class {type(mapping).__name__} is not valid; choose a policy: model.policy")
+        if not isinstance(mapping.action_space, spaces.Box):
+            raise TypeError(
+                f"a {type(mapping).__name__} with actions in {mapping.action_space} can't choose z, which is "
+                "continuous; choose an algorithm for continuous actions, such as SAC, TD3 or PPO"
+            )
+        if hasattr(mapping, "lstm_actor"):
+            raise TypeError(f"a {type(mapping).__name__} has a memory, which is not kept here; choose one without")
         z_dim = skills.embedding_distribution.dim
         found, needed = mapping.observation_space.shape, skills.box.shape
         # A longer vector has the task's parameters at its end.
@@ -134,17 +142,50 @@ class TransferredPolicy:
         return (action if array.ndim > 1 else action[0]), TransferState(code, age)
 
 
-def export_policy(policy: TransferredPolicy, path: Path | str, *, force: bool = False) -> Path:
+def transferred_of(model: BaseAlgorithm) -> TransferredPolicy:
+    """The policy that any algorithm of SB3 has learned on a `SkillSpaceVecEnv`, with the skills of that environment.
+
+    Raises:
+        ValueError: it has no such environment, or sees what VecNormalize makes of observations.
+    """
+    space = None if model.env is None else unwrap_vec_wrapper(model.env, SkillSpaceVecEnv)
+    if space is None:
+        raise ValueError(
+            f"this {type(model).__name__} has no SkillSpaceVecEnv, which says what its actions mean; "
+            "give TransferredPolicy(skills, model.policy, hold)"
+        )
+    normalised = model.get_vec_normalize_env()
+    if normalised is not None and normalised.norm_obs:
+        raise ValueError(
+            f"this {type(model).__name__} sees what VecNormalize makes of observations, which no policy keeps; train "
+            "with norm_obs=False: the skills normalise observations by themselves"
+        )
+    return TransferredPolicy(space.skills, model.policy, space.hold, model.env)
+
+
+def export_policy(policy: TransferredPolicy | BaseAlgorithm, path: Path | str, *, force: bool = False) -> Path:
     """Write skills and the mapping learned on top of them to one file, for `load_policy`; as `export_skills`.
 
-    The mapping may be a `SkillPolicy`, or the ``MlpPolicy`` of SB3's SAC, TD3, DDPG, PPO or A2C.
+    Args:
+        policy: a transferred policy; or the algorithm itself that learned on a `SkillSpaceVecEnv`. The mapping may be
+            a `SkillPolicy`, or the ``MlpPolicy`` of SB3's SAC, TD3, DDPG, PPO or A2C, or of sb3-contrib's TQC or TRPO.
+        path: the file; ".safetensors" is added where it is missing.
+        force: replace the file if it exists.
+
+    Returns:
+        The file.
 
     Raises:
         FileExistsError: the file exists and ``force`` is not given.
         TrainingDiverged: a parameter is not finite.
         TypeError: a mapping of another class, or with parts that a file can't hold.
-        ValueError: an activation that a file can't name, or networks beyond the limits of a file.
+        ValueError: an activation that a file can't name, networks beyond the limits of a file, or an algorithm on
+            another environment.
     """
+    if isinstance(policy, BaseAlgorithm):
+        policy = transferred_of(policy)
+    if not isinstance(policy, TransferredPolicy):
+        raise TypeError(f"policy={policy!r:.200} is not valid; give a TransferredPolicy, or the algorithm that learned")
     description: dict[str, Any] = {"hold": policy.hold}
     if policy.origin is not None:
         description["environment"] = policy.origin.describe()
@@ -172,9 +213,7 @@ def _describe_part(part: BasePolicy) -> tuple[dict[str, Any], Arrays]:
     """What the skills or the mapping of a transferred policy are, and their arrays."""
     if isinstance(part, SkillPolicy):
         return describe(part, critics=False)
-    mapping = mlp_mapping(part)
-    check_parameters(mapping)
-    return describe_mlp(mapping, ACTIVATIONS)
+    return describe_mlp(mlp_mapping(part), ACTIVATIONS)
 
 
 def _revive_part(description: dict[str, Any], arrays: Arrays) -> SkillPolicy | MlpMapping:

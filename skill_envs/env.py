@@ -17,7 +17,7 @@ from skill_envs.arrays import Bool, Float, Int
 from skill_envs.episodes import Episodes
 from skill_envs.infos import Observation
 from skill_envs.physics import Physics
-from skill_envs.render import MAX_SIDE, RENDER_MODES, Renderer
+from skill_envs.render import MAX_SIDE, RENDER_MODES, SHADOW_SIZE, Renderer
 from skill_envs.spaces import box, observation_space
 from skill_envs.task import Task
 
@@ -66,6 +66,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         render_mode: str | None = None,
         width: int = 480,
         height: int = 480,
+        shadow_size: int = SHADOW_SIZE,
         num_threads: int = 0,
         **unknown: Any,
     ) -> None:
@@ -83,6 +84,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             render_mode: "rgb_array", "depth_array", "human" or None.
             width: width of a frame, at most 4,096 [pixel].
             height: height of a frame, at most 4,096 [pixel].
+            shadow_size: side of the map of shadows, at most 4,096 [texel]; smaller ones are drawn faster.
             num_threads: physics threads; 0 takes all CPUs. Results do not depend on it.
             **unknown: rejected.
 
@@ -92,7 +94,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         """
         valid = (
             *("reward_type", "max_episode_steps", "autoreset_mode", "arc", "render_mode", "width", "height"),
-            "num_threads",
+            *("shadow_size", "num_threads"),
         )
         checks.no_unknown(unknown, valid)
         # The one place where the arguments stand: what is read and set by name is read and set here.
@@ -106,6 +108,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             "render_mode": arguments.render_mode(render_mode),
             "width": checks.integer("width", width, least=1, most=MAX_SIDE),
             "height": checks.integer("height", height, least=1, most=MAX_SIDE),
+            "shadow_size": checks.integer("shadow_size", shadow_size, least=0, most=SHADOW_SIZE),
             "num_threads": checks.integer("num_threads", num_threads, least=0, most=arguments.MOST_THREADS),
         }
         # What decides on rewards and ends, as it was given; states are of environments that were made alike.
@@ -285,7 +288,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             gymnasium.logger.warn("render() needs a render_mode: gymnasium.make_vec(id, render_mode='rgb_array')")
             return None
         if self._renderer is None:
-            self._renderer = Renderer(self.physics, self._arguments["width"], self._arguments["height"])
+            size = [self._arguments[name] for name in ("width", "height", "shadow_size")]
+            self._renderer = Renderer(self.physics, *size)
         count = 1 if self.render_mode == "human" else self.num_envs
         return tuple(self._renderer.frame(i, self.render_mode) for i in range(count))
 

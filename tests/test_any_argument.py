@@ -119,6 +119,7 @@ def calls(model, folder):
     spaces = {"observation_space": env.observation_space, "action_space": env.action_space}
     networks = {**spaces, "lr_schedule": lambda _: 1e-3, "net_arch": [4]}
     suite = ("num_envs", "reward_type", "max_episode_steps", "autoreset_mode", "width", "height", "num_threads")
+    suite += ("shadow_size",)
     acting = ("observation", "state", "episode_start", "deterministic")
     ours = [setting.name for setting in fields(SkillConfig)]
     quick = [name for name in ours if name != "compile"]  # which takes half a minute where it is True

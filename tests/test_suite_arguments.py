@@ -18,6 +18,7 @@ TWO_GOALS = "SkillEmbed/PointMassTwoGoals-v0"
         ("num_envs", 1.5), ("num_envs", True), ("num_threads", -1), ("num_threads", 2.0), ("max_episode_steps", 1.5),
         ("max_episode_steps", float("nan")), ("max_episode_steps", "9"), ("reward_type", None), ("reward_type", 1),
         ("render_mode", 1), ("autoreset_mode", None), ("autoreset_mode", 1), ("width", 480.0), ("height", "480"),
+        ("shadow_size", -1), ("shadow_size", 4097),
     ],
 )  # fmt: skip
 def test_arguments_of_the_wrong_kind_are_named(name, value):
