@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -261,20 +262,22 @@ def show_film(
     *,
     width: int = 320,
     height: int = 320,
+    every: int = 1,
 ) -> int:
     """Play ``episodes`` episodes for every task, each with a fresh z, and show the T tasks side by side.
 
     Args:
-        show: called with every frame, (height, width * T, 3), one before each control step.
+        show: called with every frame, (height, width * T, 3), one before each control step, or each ``every`` steps.
         policy: skills, or a transferred policy.
         env_id: its environment.
         episodes: episodes one after the other, for every task at once.
         seed: seeds start states, z and actions; torch's global generator is left as it was.
         width: width of each task's picture [pixel].
         height: height of the pictures [pixel].
+        every: steps from one frame to the next.
 
     Returns:
-        Frames per second.
+        Control steps per second: ``every`` times the frames.
 
     Raises:
         RuntimeError: no OpenGL backend is available.
@@ -283,6 +286,7 @@ def show_film(
     """
     checks.integer("episodes", episodes, least=1)
     checks.integer("seed", seed, least=0)
+    checks.integer("every", every, least=1)
     n_tasks = policy.n_tasks if isinstance(policy, SkillPolicy) else 1
     env = make_batch(env_id, n_tasks, n_tasks, render_mode="rgb_array", width=width, height=height)
     has_parameters = _suite(env).tasks[0].parameters is not None
@@ -291,9 +295,12 @@ def show_film(
     warn_of_other(policy, env)
 
     def filmed(choose: Callable[[Any], NDArray[Any]]) -> Callable[[Any], NDArray[Any]]:
+        steps = itertools.count()
+
         def choose_and_film(observation: Any) -> NDArray[Any]:
-            pictures: Any = env.render()
-            show(np.concatenate(pictures, axis=1))
+            if next(steps) % every == 0:
+                pictures: Any = env.render()
+                show(np.concatenate(pictures, axis=1))
             return choose(observation)
 
         return choose_and_film
