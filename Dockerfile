@@ -1,7 +1,7 @@
 # An image for CPUs that runs the demo:
 #   docker build -t skill-embed .
 #   docker run --rm -v "$PWD/runs:/runs" skill-embed
-# Any other command: docker run --rm -v "$PWD/runs:/runs" skill-embed film SkillEmbed/LWall-v0 --policy lwall --out /runs/lwall.mp4
+# Any other command: docker run --rm -v "$PWD/runs:/runs" skill-embed play lwall --out /runs/lwall.mp4
 FROM python:3.12-slim
 
 # EGL draws without a display. To compile the arm's updates, add g++.

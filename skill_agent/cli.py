@@ -27,6 +27,7 @@ COMMANDS = {
     "train": Command(options.Train, training.train),
     "reproduce": Command(options.Reproduce, paper.reproduce),
     "film": Command(options.Film, acting.film),
+    "play": Command(options.Play, acting.play),
     "view": Command(options.View, acting.view),
     "report": Command(options.Report, paper.report),
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,14 @@ def show_film(
     caption: bool = False,
     shadow_size: int = SHADOW_SIZE,
     begin: Callable[[int], object] | None = None,
+    every: int = 1,
 ) -> int:
     """Play ``episodes`` episodes for every task, each with a fresh z, and show the T tasks side by side.
 
     Where episodes end one before the other, the last picture of the shorter ones stays.
 
     Args:
-        show: called with every frame, (height, width * T, 3), one before each control step.
+        show: called with every frame, (height, width * T, 3), one before each control step, or each ``every`` steps.
         model: skills, a transferred policy, or any algorithm or policy of SB3 with the environment's spaces.
         tasks: an id, or ids, callables or environments as of `make_task_vec_env`.
         episodes: episodes one after the other, for every task at once.
@@ -53,10 +55,11 @@ def show_film(
         height: height of the pictures [pixel].
         caption: write the task, z and the success on each picture.
         shadow_size: as of `skill_envs.SkillVectorEnv`; of the suite alone.
-        begin: called with the frames per second before the first frame.
+        begin: called with the control steps per second before the first frame.
+        every: steps from one frame to the next.
 
     Returns:
-        Frames per second.
+        Control steps per second: ``every`` times the frames.
 
     Raises:
         RuntimeError: no OpenGL backend is available.
@@ -67,6 +70,7 @@ def show_film(
     checks.integer("episodes", episodes, least=1)
     checks.integer("seed", seed, least=0)
     checks.boolean("caption", caption)
+    checks.integer("every", every, least=1)
     policy = player(model)
     n_tasks = number_of_tasks(policy)
     drawn: dict[str, Any] = {"render_mode": "rgb_array"}
@@ -82,7 +86,13 @@ def show_film(
         for episode in range(episodes):
             pictures.last.clear()
             first = seed + episode * n_tasks
-            play(policy, env, first, range(n_tasks), show=lambda moment: show(pictures.of(moment)))
+            moments = itertools.count()
+
+            def film(moment: Moment, moments: Iterator[int] = moments) -> None:
+                if next(moments) % every == 0:
+                    show(pictures.of(moment))
+
+            play(policy, env, first, range(n_tasks), show=film)
     return fps
 
 

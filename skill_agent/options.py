@@ -141,6 +141,18 @@ class Film:
 
 
 @dataclass(frozen=True)
+class Play:
+    """Show a policy at its own task: in a window where there is a display, else in a short video."""
+
+    policy: tyro.conf.Positional[str]
+    """A transferred policy: a name such as lwall, or a file left by reproduce fig5."""
+    out: Path | None = None
+    """The video, also where there is a display; must not exist. By default runs/play-NAME.mp4, which is replaced."""
+    seed: int = 0
+    """Seed of start state, z and actions."""
+
+
+@dataclass(frozen=True)
 class View:
     """Watch an environment in a window and push its block with the mouse; skills or a policy act, or nothing does."""
 

@@ -10,7 +10,7 @@ from filelock import FileLock
 from PIL import Image
 from toy import ROOT, read_video
 
-from skill_agent import cli, options, rollouts
+from skill_agent import cli, options
 from skill_agent.commands import common
 from skill_agent.experiments import EXPERIMENTS, folder, tables
 from skill_agent.files import read_json
@@ -26,6 +26,43 @@ def test_the_demo_leaves_figure_video_record_and_model(tiny_figures, tmp_path, c
         assert name in printed
     frames = read_video(tmp_path / "demo/skills.mp4", 320, 640)
     assert frames.shape == (150, 320, 640, 3) and frames.std() > 10 and (frames[0] != frames[-1]).any()
+
+
+def test_the_demo_says_first_what_it_will_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "skill_agent.experiments", None)  # nothing was imported yet
+    monkeypatch.setattr(sys, "argv", ["skill-embed", "demo", "--out", str(tmp_path / "demo")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().out == (
+        f"two skills of a point mass are learned (about a minute), drawn and filmed, in {tmp_path / 'demo'}\n"
+    )
+
+
+def test_play_films_a_shipped_policy_where_there_is_no_display(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("skill_envs.opengl.has_display", lambda: False)
+    for _ in range(2):  # its own film is replaced
+        command(monkeypatch, "play", "pointmass")
+        assert capsys.readouterr().out == "runs/play-pointmass.mp4\n"
+    assert read_video(tmp_path / "runs/play-pointmass.mp4", 320, 320).shape == (25, 320, 320, 3)
+    (tmp_path / "mine.gif").write_text("precious")
+    assert "mine.gif exists" in refused(monkeypatch, "play", "pointmass", "--out", "mine.gif")
+    assert (tmp_path / "mine.gif").read_text() == "precious"
+
+
+def test_play_opens_a_window_where_there_is_a_display(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("skill_envs.opengl.has_display", lambda: True)
+    monkeypatch.setattr("skill_envs.view.view", lambda env_id, policy, **options: shown.append((env_id, options)))
+    command(monkeypatch, "play", "lwall", "--seed", "3")
+    assert shown == [("SkillEmbed/LWall-v0", {"seed": 3, "task": None})]
+    assert os.listdir(tmp_path) == []
+
+
+def test_play_names_the_policies_that_there_are(monkeypatch):
+    line = refused(monkeypatch, "play", "lwal")
+    assert "lwal is neither" in line and "'lwall'" in line and "'springwall'" in line
 
 
 def test_outputs_are_never_overwritten_without_force(tiny_figures, tmp_path, monkeypatch):
@@ -160,7 +197,7 @@ def test_the_older_word_for_film_still_works_and_says_the_new_one(monkeypatch, t
 )
 def test_a_film_that_can_not_be_is_refused_before_it_is_filmed(monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(rollouts, "show_film", None)
+    monkeypatch.setattr(filming, "show_film", None)
     assert message in refused(monkeypatch, "film", CORNER, "--policy", "pointmass", *arguments)
     assert os.listdir(tmp_path) == []
 

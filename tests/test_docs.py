@@ -96,6 +96,8 @@ for _page in PAGES:
     for _i, _block in enumerate(re.findall(r"```python\n(.*?)```", _page.read_text(encoding="utf-8"), re.DOTALL)):
         _folder = "" if _page.parent in (ROOT, DOCS) else f"{_page.parent.name}/"
         BLOCKS[f"{_folder}{_page.name}-{_i}"] = _block
+if not importlib.util.find_spec("dm_control"):  # it has no wheels for Python 3.13
+    BLOCKS = {name: block for name, block in BLOCKS.items() if not name.startswith("dm_control.md")}
 
 
 @pytest.mark.parametrize("name", list(BLOCKS))
@@ -126,6 +128,8 @@ def first_name(node):
     ],
 )
 def test_cheap_blocks_of_code_run(name, tmp_path, monkeypatch):
+    if name not in BLOCKS:
+        pytest.skip("dm-control is not installed")
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)
     # The one long number in them is a budget.

@@ -5,6 +5,7 @@ with the command line on top. Imports point down only, and inside a storey they 
 """
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -100,9 +101,27 @@ def test_the_library_knows_neither_experiments_nor_plots_nor_statistics(name):
 
 
 def test_importing_the_library_loads_neither_experiments_nor_plots(tmp_path):
-    code = "import sys, skill_agent; print([n for n in sys.modules if n.startswith('skill_agent.experiments')])"
-    result = run(code, tmp_path)
+    shown = "[n for n in sys.modules if n.startswith('skill_agent.experiments')]"
+    result = run(f"import sys; from skill_agent import *; print({shown})", tmp_path)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_the_command_line_answers_before_pytorch_is_there(tmp_path):
+    needed = "('torch', 'stable_baselines3', 'matplotlib')"
+    result = run(f"import sys, skill_agent.cli; print([n for n in {needed} if n in sys.modules])", tmp_path)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.mark.parametrize("name", skill_agent.__all__)
+def test_a_public_name_is_that_of_its_module(name):
+    module = importlib.import_module(f"skill_agent.{skill_agent._MODULES[name]}")
+    assert getattr(skill_agent, name) is getattr(module, name)
+    assert name in dir(skill_agent) and set(skill_agent._MODULES) == set(skill_agent.__all__)
+
+
+def test_an_unknown_name_of_the_library_is_an_error():
+    with pytest.raises(AttributeError, match="no attribute 'SkillEmbeding'"):
+        _ = skill_agent.SkillEmbeding
 
 
 def circles(graph):

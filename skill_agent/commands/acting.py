@@ -1,11 +1,12 @@
-"""Commands that show what was learned: ``film`` and ``view``."""
+"""Commands that show what was learned: ``film``, ``play`` and ``view``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from skill_agent.options import Film, View
+from skill_agent.options import Film, Play, View
 
 
 def film(args: Film) -> None:
@@ -13,8 +14,8 @@ def film(args: Film) -> None:
     import gymnasium
 
     from skill_agent.agent import SkillEmbedding
+    from skill_agent.filming import show_film
     from skill_agent.policy import SkillPolicy
-    from skill_agent.rollouts import show_film
     from skill_agent.skills import load_skills
     from skill_agent.transferred import load_policy
     from skill_envs import ENVIRONMENTS, checks
@@ -43,6 +44,37 @@ def film(args: Film) -> None:
     with video(args.out, fps, total, force=args.force) as add:
         show_film(add, policy, args.env_id, args.episodes, args.seed, width=args.width, height=args.height)
     print(args.out)
+
+
+def play(args: Play) -> None:
+    """Show a policy at the task that its file names: in a window, or in a video of one episode."""
+    import gymnasium
+
+    from skill_agent.filming import show_film
+    from skill_agent.transferred import load_policy
+    from skill_envs import ENVIRONMENTS, checks, opengl
+    from skill_envs.film import check_video, video
+
+    checks.integer("seed", args.seed, least=0)
+    out = args.out or Path("runs") / f"play-{Path(args.policy).stem}.mp4"
+    check_video(out, force=args.out is None)
+    policy = load_policy(args.policy)
+    env_id = "" if policy.origin is None else policy.origin.environment
+    if env_id not in ENVIRONMENTS:
+        raise ValueError(
+            f"policy={args.policy!r} names no environment of the suite; if you know it: "
+            f"skill-embed film ID --policy {args.policy}"
+        )
+    if args.out is None and opengl.has_display():
+        print(f"{env_id} in a window; close it to end")
+        view(View(env_id, policy=args.policy, seed=args.seed))
+        return
+    # Every second frame, since drawing without a GPU takes most of the time.
+    steps_per_second = gymnasium.make(env_id).unwrapped.metadata["render_fps"]
+    total = -(-ENVIRONMENTS[env_id].horizon // 2)
+    with video(out, steps_per_second / 2, total, force=args.out is None) as add:
+        show_film(add, policy, env_id, 1, args.seed, every=2)
+    print(out)
 
 
 def view(args: View) -> None:

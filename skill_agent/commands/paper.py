@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 def demo(args: Demo) -> None:
     """Train, draw, film and say where everything is."""
+    # Said before PyTorch is imported, which takes a while.
+    print(f"two skills of a point mass are learned (about a minute), drawn and filmed, in {args.out}", flush=True)
     from skill_agent.experiments import EXPERIMENTS, figures
     from skill_agent.files import read_json
     from skill_envs.film import check_video
