@@ -10,7 +10,7 @@ from filelock import FileLock
 from PIL import Image
 from toy import ROOT, read_video
 
-from skill_agent import cli, options
+from skill_agent import cli, filming, options
 from skill_agent.commands import common
 from skill_agent.experiments import EXPERIMENTS, folder, tables
 from skill_agent.files import read_json
