@@ -79,7 +79,7 @@ def _read_included(app: Any, path: Path, name: str, source: list[str]) -> None:
 
 LIVE = """```{raw} html
 <iframe src="live/index.html" title="The arm, live: move z, and it moves the block" loading="lazy"
-  style="width: 100%; height: 34rem; border: 1px solid var(--color-background-border); border-radius: .5rem"></iframe>
+  style="width: 100%; height: 44rem; border: 1px solid var(--color-background-border); border-radius: .5rem"></iframe>
 <p>It runs in your browser. <a href="live/index.html">Open it on a page of its own.</a></p>
 ```"""
 
