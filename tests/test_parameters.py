@@ -29,7 +29,7 @@ from skill_agent import (
 )
 from skill_agent.distributions import make_distributions, make_embedding
 from skill_agent.observations import example_tasks
-from skill_agent.transfer import skill_space
+from skill_agent.skill_space import skill_space
 
 torch.set_num_threads(1)
 RING = "SkillEmbed/PointMassRing-v0"
@@ -210,7 +210,7 @@ def test_files_hold_what_c_may_be(tmp_path, kind):
         SkillEmbedding.load(tmp_path / "skills.safetensors", make_slope()),
     ):
         np.testing.assert_array_equal(loaded.predict(batch, deterministic=True)[0], expected)
-        assert loaded.learn(20).num_timesteps == 20
+        assert loaded.learn(20).num_timesteps >= 20
 
 
 @pytest.mark.parametrize(
