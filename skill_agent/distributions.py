@@ -304,7 +304,7 @@ class ParameterEmbedding(nn.Module):
     def context(self, task: Tensor) -> Tensor:
         """What the networks see of c (..., C): the same, scaled from its bounds to [-1, 1]."""
         low, high = task.new_tensor(self._low), task.new_tensor(self._high)
-        return 2 * (task - low) / (high - low) - 1
+        return 2 * ((task - low) / (high - low)) - 1
 
 
 def make_embedding(

@@ -94,8 +94,12 @@ def check_kind(observation: Any, space: spaces.Space[Any]) -> None:
     if isinstance(observation, dict):
         arguments.array("observation['observation']", observation["observation"])
         task = space["task"] if isinstance(space, spaces.Dict) else None
-        kind = arguments.array if isinstance(task, spaces.Box) else arguments.whole_numbers
-        kind("observation['task']", observation["task"])
+        if isinstance(task, spaces.Box):
+            given_task = arguments.array("observation['task']", observation["task"])
+            if given_task.shape[-1:] != task.shape:
+                raise ValueError(f"observation['task'] of shape {given_task.shape} is not valid; choose a c in {task}")
+        else:
+            arguments.whole_numbers("observation['task']", observation["task"])
     else:
         arguments.array("observation", observation)
 

@@ -184,10 +184,10 @@ def inference_error(policy: SkillPolicy, rollouts: Rollouts) -> Array:
     padding = state[:, :1].expand(-1, segment - 1, -1)
     segments = torch.cat((padding, state), dim=1).unfold(1, segment, 1).transpose(2, 3)  # (n, T, H, S)
     latent, family = torch.as_tensor(rollouts.latent), policy.embedding_distribution
-    task = torch.as_tensor(rollouts.task)[:, None].expand(-1, horizon)
     following = None
     if policy.transition is not None:
-        modes = family.mode(policy.following(latent.flatten(0, 1), task.flatten()))
+        task = torch.as_tensor(rollouts.task).repeat_interleave(horizon, dim=0)
+        modes = family.mode(policy.following(latent.flatten(0, 1), task))
         following = family.code(modes)
     params = policy.inferred(torch.as_tensor(rollouts.action).flatten(0, 1), segments.flatten(0, 1), following)
     inferred = policy.inference_distribution.mean_code(params).unflatten(0, (-1, horizon))  # (n, T, Z)

@@ -71,6 +71,7 @@ def assert_identical(first, second):
         (TWO_GOALS, {}),  # 800 steps fill the buffer, 360 do not
         ("SkillEmbed/PointMassFourGoals-v0", {"embedding": "bernoulli", "buffer_size": 5_000}),
         ("SkillEmbed/LWallPretrain-v0", {"embedding": "task_id"}),
+        ("SkillEmbed/PointMassRing-v0", {"embedding_init_std": 0.5}),
     ],
 )
 @pytest.mark.parametrize("first", [360, 800])

@@ -107,7 +107,11 @@ def test_observations_lie_in_their_space(env_id):
 def test_space_follows_the_task_table(env_id):
     tasks = ENVIRONMENTS[env_id].tasks
     space = gymnasium.make(env_id).observation_space
-    if len(tasks) == 1:
+    parameters = TASKS[tasks[0]].parameters
+    if parameters is not None:
+        assert space["task"].shape == (len(parameters.channels),) and space["task"].dtype == np.float32
+        space = space["observation"]
+    elif len(tasks) == 1:
         assert isinstance(space, gymnasium.spaces.Box)
     else:
         assert space["task"] == gymnasium.spaces.Discrete(len(tasks))
@@ -206,7 +210,10 @@ def test_task_option_holds_until_the_next_reset(env_id):
 @pytest.mark.parametrize("bad", [-1, 99, 1.0, "left", [0, 0, 0, 0, 0], None])
 def test_bad_task_option_is_named(env_id, make, bad):
     last = len(ENVIRONMENTS[env_id].tasks) - 1
-    with pytest.raises(ValueError, match=rf"(?s)options\['task'\]=.*choose an integer from 0 to {last}") as error:
+    valid = f"an integer from 0 to {last}"
+    if TASKS[ENVIRONMENTS[env_id].tasks[0]].parameters is not None:
+        valid = "2 numbers, the cosine and sine of the goal's angle"
+    with pytest.raises(ValueError, match=rf"(?s)options\['task'\]=.*choose {valid}") as error:
         make(env_id).reset(options={"task": bad})
     assert repr(bad) in str(error.value)
 

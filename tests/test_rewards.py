@@ -27,12 +27,15 @@ def test_sparse_reward_and_success_follow_the_geometry(env_id):
     for i in range(n):
         task = TASKS[ENVIRONMENTS[env_id].tasks[env.task[i]]]
         goals = task.goals[:1] if task.turn else task.goals  # of those that count in turn, the first does
+        if task.parameters is not None:
+            goals = [env.parameters[i]]
         inside[i] = any(np.hypot(positions[i, 0] - x, positions[i, 1] - y) <= task.goal_radius for x, y in goals)
     assert 10 < inside.sum() < n - 10
     assert np.array_equal(info["is_success"], inside)
     assert np.array_equal(reward, inside.astype(float))
     if isinstance(observation, dict):
-        assert np.array_equal(observation["task"], env.task)
+        shown = env.parameters.astype(np.float32) if env.parameters.size else env.task
+        assert np.array_equal(observation["task"], shown)
 
 
 def test_goals_in_turn_count_one_after_the_other():

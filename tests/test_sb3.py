@@ -112,10 +112,29 @@ def test_other_action_spaces_are_errors(space, error, message):
     [
         (spaces.Discrete(3), "an observation is a Box"),
         (spaces.Dict(observation=spaces.Box(0, 1, (2,)), goal=spaces.Box(0, 1, (2,))), "'task'"),
-        (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.Box(0, 1, (2,))), "Discrete"),
+        (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.MultiBinary(2)), "Discrete or Box"),
+        (spaces.Dict(observation=spaces.Discrete(2), task=spaces.Box(0, 1, (2,))), "an observation is a Box"),
+        (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.Box(0, 1, (2, 2))), "a vector of floats"),
+        (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.Box(0, 1, ())), "a vector of floats"),
+        (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.Box(0, 9, (2,), np.int64)), "a vector of floats"),
+        (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.Box(-np.inf, 1, (2,))), "finite bounds"),
+        (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.Box(-3e38, 3e38, (2,))), "finite bounds"),
+        (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.Box(1, 1, (2,))), "the lower below the upper"),
         (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.Discrete(2, start=1)), "start"),
     ],
-    ids=["discrete", "no task", "continuous task", "tasks from 1"],
+    ids=[
+        "discrete",
+        "no task",
+        "binary task",
+        "discrete observation",
+        "matrix",
+        "number",
+        "integers",
+        "unbounded",
+        "too wide",
+        "no width",
+        "tasks from 1",
+    ],
 )
 def test_other_observation_spaces_are_errors(space, message):
     env = Line()
