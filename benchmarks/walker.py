@@ -6,9 +6,9 @@
     python benchmarks/walker.py --only ours-100 --set '{"window": 5}' --folder /tmp/tune   # other settings
 
 `walker` stands, walks and runs: one agent for the three, 1,000,000 steps in all, 16 environments, one torch thread.
-The fourth task is a speed between walking and running. Each run leaves a file in benchmarks/walker/, and all of them
-make benchmarks/walker.json. Time is that of the training alone, without its evaluations. Machines are shared, so
-that CPU seconds stand beside those of the wall clock; with one thread they are what a free core takes.
+The fourth task is a speed between walking and running. Each run leaves a file in benchmarks/walker/, and those that
+are finished make benchmarks/walker.json. Time is that of the training alone, without its evaluations. Machines are
+shared, so that CPU seconds stand beside those of the wall clock; with one thread they are what a free core takes.
 """
 
 from __future__ import annotations
@@ -211,28 +211,34 @@ def at(curve: list[dict[str, Any]], cpu_seconds: float, name: str) -> float:
 
 
 def summary(records: dict[str, Any]) -> dict[str, Any]:
-    """What the runs came to: returns at the end, and SAC's at the CPU time of ours with the same seed."""
-    ours = [records[f"ours-{seed}"] for seed in SEEDS]
-    sac = [records[f"sac-{seed}"] for seed in SEEDS]
-    times = [run["curve"][-1]["cpu_seconds"] for run in ours]
-    tasks = {}
-    for name in TASKS:
-        tasks[name] = {
-            "ours": [run["curve"][-1]["return"][name] for run in ours],
-            "sac_same_steps": [run["curve"][-1]["return"][name] for run in sac],
-            "sac_same_time": [round(at(run["curve"], t, name), 1) for run, t in zip(sac, times, strict=True)],
-        }
-    found: dict[str, Any] = {
+    """What the finished runs came to: returns at the end, and SAC's at the CPU time of ours with the same seed."""
+    seeds = [seed for seed in SEEDS if f"ours-{seed}" in records and f"sac-{seed}" in records]
+    tasks: dict[str, Any] = {name: {"ours": [], "sac_same_steps": [], "sac_same_time": []} for name in TASKS}
+    seconds: dict[str, list[float]] = {"ours": [], "sac": []}
+    for seed in seeds:
+        ours, sac = records[f"ours-{seed}"]["curve"], records[f"sac-{seed}"]["curve"]
+        seconds["ours"].append(ours[-1]["cpu_seconds"])
+        seconds["sac"].append(sac[-1]["cpu_seconds"])
+        for name, found in tasks.items():
+            found["ours"].append(ours[-1]["return"][name])
+            found["sac_same_steps"].append(sac[-1]["return"][name])
+            found["sac_same_time"].append(round(at(sac, ours[-1]["cpu_seconds"], name), 1))
+    transfer: dict[str, Any] = {method: [] for method in TRANSFERS}
+    for seed in TRANSFER_SEEDS:
+        if all(f"{method}-{seed}" in records for method in TRANSFERS):
+            for method, finals in transfer.items():
+                finals.append(records[f"{method}-{seed}"]["final"]["trot"])
+    interval: list[float] = []
+    if len(transfer["transfer"]) > 1:
+        interval = [round(x, 3) for x in improvement_interval(transfer["transfer"], transfer["scratch"])]
+    return {
         "steps": STEPS,
-        "cpu_seconds": {"ours": times, "sac": [run["curve"][-1]["cpu_seconds"] for run in sac]},
+        "seeds": seeds,
+        "seeds_planned": len(SEEDS),
+        "cpu_seconds": seconds,
         "tasks": tasks,
-        "transfer_steps": TRANSFER_STEPS,
+        "transfer": {"steps": TRANSFER_STEPS, **transfer, "probability_of_improvement": interval},
     }
-    for method in TRANSFERS:
-        runs = [records[f"{method}-{seed}"] for seed in TRANSFER_SEEDS]
-        found[method] = [run["final"]["trot"] for run in runs]
-    found["probability_of_improvement"] = improvement_interval(found["transfer"], found["scratch"])
-    return found
 
 
 def main() -> None:
@@ -248,8 +254,9 @@ def main() -> None:
     for name in [args.only] if args.only else names:
         if not (args.folder / f"{name}.json").exists():
             train(name, json.loads(args.set), args.folder)
-    if all((args.folder / f"{name}.json").exists() for name in names):
-        records = {name: read_json(args.folder / f"{name}.json") for name in names}
+    files = {name: args.folder / f"{name}.json" for name in names}
+    records = {name: read_json(path) for name, path in files.items() if path.exists()}
+    if {"ours-0", "sac-0"} <= set(records):
         write_listed(args.folder.with_suffix(".json"), (json.dumps(summary(records), indent=2) + "\n").encode())
 
 

@@ -91,6 +91,19 @@ SCHEMAS: dict[str, Schema] = {
         "episodes": whole(low=1),
         "runs": [{"seed": _COUNT, "success": _SHARE, "return": number(), "seconds": _POSITIVE}],
     },
+    "walker": {
+        "steps": whole(low=1),
+        "seeds": whole("seeds", low=0),
+        "seeds_planned": whole(low=1),
+        "cpu_seconds": {"ours": number("seeds", low=0), "sac": number("seeds", low=0)},
+        "tasks": {"*": dict.fromkeys(("ours", "sac_same_steps", "sac_same_time"), number("seeds", low=0))},
+        "transfer": {
+            "steps": whole(low=1),
+            "transfer": number("transfers", low=0),
+            "scratch": number("transfers", low=0),
+            "probability_of_improvement": number("bounds", low=0, high=1),  # and its interval, if there is one
+        },
+    },
     "demonstrations": {
         "resets": whole(low=1),
         "tasks": {"*": {"successes": _COUNT, "mean_steps_in_goal": _POSITIVE}},
@@ -157,6 +170,26 @@ def sac_over_skills(measured: Benchmarks) -> str:
         f"By `python benchmarks/sac.py`, {len(b['runs'])} seeds of just that: success {success} on `{b['id']}` after "
         f"{b['steps']:,} steps, in {minutes:.0f} minutes at most."
     )
+
+
+def walker_table(measured: Benchmarks) -> str:
+    """The walker's returns beside SAC's, in Markdown; every seed is shown."""
+    b = measured["walker"]
+
+    def listed(returns: list[float]) -> str:
+        return ", ".join(f"{x:.0f}" for x in returns)
+
+    lines = [
+        f"{len(b['seeds'])} of {b['seeds_planned']} planned seeds are finished. One training of ours takes "
+        f"{listed(b['cpu_seconds']['ours'])} s of one core, one of SAC {listed(b['cpu_seconds']['sac'])} s.",
+        "",
+        f"| task | ours, {b['steps']:,} steps | SAC, the same time | SAC, the same steps |",
+        "|---|---|---|---|",
+    ]
+    for name, found in b["tasks"].items():
+        columns = [listed(found[key]) for key in ("ours", "sac_same_time", "sac_same_steps")]
+        lines.append(f"| {name} | {' | '.join(columns)} |")
+    return "\n".join(lines)
 
 
 def environments_table(measured: Benchmarks) -> str:

@@ -127,6 +127,7 @@ def tables_of(kept: Kept, measured: Benchmarks) -> dict[tuple[str, str], str]:
         ("results.md", "seeds"): seeds_table(claims),
         ("results.md", "cost"): cost_table(kept),
         ("results.md", "sac"): measurements.sac_over_skills(measured),
+        ("results.md", "walker"): measurements.walker_table(measured),
     }
 
 
