@@ -30,7 +30,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from skill_agent import SkillEmbedding, SkillSpaceVecEnv, load_skills, make_task_vec_env
-from skill_agent.experiments.statistics import improvement_interval
 from skill_agent.experiments.sums import write_listed
 from skill_agent.experiments.tables import MAPPING
 from skill_agent.files import read_json, write_whole
@@ -223,21 +222,18 @@ def summary(records: dict[str, Any]) -> dict[str, Any]:
             found["ours"].append(ours[-1]["return"][name])
             found["sac_same_steps"].append(sac[-1]["return"][name])
             found["sac_same_time"].append(round(at(sac, ours[-1]["cpu_seconds"], name), 1))
-    transfer: dict[str, Any] = {method: [] for method in TRANSFERS}
+    transfers = {}
     for seed in TRANSFER_SEEDS:
         if all(f"{method}-{seed}" in records for method in TRANSFERS):
-            for method, finals in transfer.items():
-                finals.append(records[f"{method}-{seed}"]["final"]["trot"])
-    interval: list[float] = []
-    if len(transfer["transfer"]) > 1:
-        interval = [round(x, 3) for x in improvement_interval(transfer["transfer"], transfer["scratch"])]
+            transfers[str(seed)] = {method: records[f"{method}-{seed}"]["final"]["trot"] for method in TRANSFERS}
     return {
         "steps": STEPS,
         "seeds": seeds,
         "seeds_planned": len(SEEDS),
         "cpu_seconds": seconds,
         "tasks": tasks,
-        "transfer": {"steps": TRANSFER_STEPS, **transfer, "probability_of_improvement": interval},
+        "transfer_steps": TRANSFER_STEPS,
+        "transfers": transfers,
     }
 
 

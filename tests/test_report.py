@@ -30,7 +30,7 @@ def test_figures_and_table_come_from_records_alone(tiny_records, tmp_path):
         readme: ("speed", "results"),
         tmp_path / "benchmarks.md": ("environments", "learner", "physics"),
         tmp_path / "reliability.md": ("files", "kills"),
-        tmp_path / "results.md": ("claims", "seeds", "cost", "sac"),
+        tmp_path / "results.md": ("claims", "seeds", "cost", "sac", "walker"),
     }
     for page, names in markers.items():
         sections = "".join(f"<!-- {name} -->\nstale words\n<!-- /{name} -->\n" for name in names)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skill_agent.experiments.schema import TEXT, TRUTH, Schema, check, number, whole
+from skill_agent.experiments.statistics import improvement_interval
 from skill_agent.experiments.sums import read_listed
 
 FOLDER = Path("benchmarks")
@@ -97,12 +98,8 @@ SCHEMAS: dict[str, Schema] = {
         "seeds_planned": whole(low=1),
         "cpu_seconds": {"ours": number("seeds", low=0), "sac": number("seeds", low=0)},
         "tasks": {"*": dict.fromkeys(("ours", "sac_same_steps", "sac_same_time"), number("seeds", low=0))},
-        "transfer": {
-            "steps": whole(low=1),
-            "transfer": number("transfers", low=0),
-            "scratch": number("transfers", low=0),
-            "probability_of_improvement": number("bounds", low=0, high=1),  # and its interval, if there is one
-        },
+        "transfer_steps": whole(low=1),
+        "transfers": {"*": {"transfer": _POSITIVE, "scratch": _POSITIVE}},  # by seed
     },
     "demonstrations": {
         "resets": whole(low=1),
@@ -189,6 +186,14 @@ def walker_table(measured: Benchmarks) -> str:
     for name, found in b["tasks"].items():
         columns = [listed(found[key]) for key in ("ours", "sac_same_time", "sac_same_steps")]
         lines.append(f"| {name} | {' | '.join(columns)} |")
+    if len(b["transfers"]) > 1:
+        ours, scratch = ([run[method] for run in b["transfers"].values()] for method in ("transfer", "scratch"))
+        middle, low, high = improvement_interval(ours, scratch)
+        lines += [
+            "",
+            f"On a fourth task, at 4 m/s, {b['transfer_steps']:,} steps of transfer return {listed(ours)}, and as many "
+            f"from scratch {listed(scratch)}: probability of improvement {middle:.2f} [{low:.2f}, {high:.2f}].",
+        ]
     return "\n".join(lines)
 
 
