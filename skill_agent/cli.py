@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, Union
 import tyro
 
 from skill_agent import options
-from skill_agent.commands import acting, paper, training
+from skill_agent.commands import acting, listing, paper, training
 from skill_agent.terminal import TRACEBACK, one_line, show_every_letter, with_paths
 from skill_envs import __version__, checks
 
@@ -23,11 +23,14 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "envs": Command(options.Envs, listing.envs),
     "demo": Command(options.Demo, paper.demo),
     "train": Command(options.Train, training.train),
+    "transfer": Command(options.Transfer, training.transfer),
     "reproduce": Command(options.Reproduce, paper.reproduce),
     "film": Command(options.Film, acting.film),
     "play": Command(options.Play, acting.play),
+    "evaluate": Command(options.Evaluate, acting.evaluate),
     "view": Command(options.View, acting.view),
     "report": Command(options.Report, paper.report),
 }

@@ -115,23 +115,36 @@ class Reproduce:
 
 
 @dataclass(frozen=True)
-class Film:
+class Envs:
+    """List the environments of the suite: ids, tasks, shapes and horizon."""
+
+
+@dataclass(frozen=True)
+class _Acting:
+    """What acts, and where; several commands have these options."""
+
+    env_ids: tyro.conf.Positional[tuple[str, ...]] = ()
+    """The environment: an id of the suite or of Gymnasium; or several of one task each, in the order of training."""
+    skills: str = ""
+    """Skills: a name such as lwall, the folder of a run of train or demo, or a file of skills."""
+    policy: str = ""
+    """A transferred policy: a name such as lwall, or a file left by transfer or by reproduce fig5."""
+    model: str = ""
+    """A model.zip left by train or demo, or the run's folder; loading a stranger's runs its pickles."""
+
+
+@dataclass(frozen=True)
+class Film(_Acting):
     """Film trained skills, one episode for each task and z, or a transferred policy."""
 
-    env_id: tyro.conf.Positional[str]
-    """The environment."""
-    skills: str = ""
-    """Skills: a name such as lwall, or the skills.safetensors that train or demo left."""
-    policy: str = ""
-    """A transferred policy: a name such as lwall, or a file left by reproduce fig5."""
-    model: str = ""
-    """A model.zip left by train or demo; loading a stranger's runs its pickles."""
     out: Path = Path("runs/video.mp4")
     """The video; must not exist. The suffix selects the format, such as .mp4 or .gif."""
     episodes: int = 3
     """Draws of z for each task."""
     seed: int = 0
     """Seed of start states, z and actions."""
+    caption: bool = True
+    """Write the task, z and the success on each picture."""
     width: int = 320
     """Width of each task's picture [pixel]."""
     height: int = 320
@@ -153,15 +166,53 @@ class Play:
 
 
 @dataclass(frozen=True)
+class Evaluate(_Acting):
+    """Play whole episodes, and print success and return of each task with their 95 % intervals."""
+
+    episodes: int = 100
+    """Episodes of each task."""
+    seed: int = 0
+    """Seed of start states, z and actions."""
+    deterministic: bool = False
+    """The mode of z and mean actions, in place of draws."""
+    json: Path | None = None
+    """Write the numbers to this file too, with the return and success of every episode; must not exist."""
+    force: bool = False
+    """Replace that file if it exists."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Learn a new task with frozen skills: what is learned chooses z (section 6 of the paper)."""
+
+    env_id: tyro.conf.Positional[str] = ""
+    """The new task: an id of the suite or of Gymnasium, with the observations and actions of the skills."""
+    skills: str = ""
+    """Skills: a name such as lwall, the folder of a run of train or demo, or a file of skills."""
+    out: Path = Path("runs/policy.safetensors")
+    """The policy; must not exist."""
+    timesteps: int = 512_000
+    """Environment steps, over all environments."""
+    seed: int = 0
+    """Seed of everything."""
+    hold: int = 5
+    """Steps for which a z is held."""
+    n_envs: int = 64
+    """Environments stepped together, at most 10,000."""
+    force: bool = False
+    """Replace the policy if it exists."""
+
+
+@dataclass(frozen=True)
 class View:
     """Watch an environment in a window and push its block with the mouse; skills or a policy act, or nothing does."""
 
     env_id: tyro.conf.Positional[str]
     """The environment."""
     skills: str = ""
-    """Skills: a name such as lwall, or the skills.safetensors that train or demo left."""
+    """Skills: a name such as lwall, the folder of a run of train or demo, or a file of skills."""
     policy: str = ""
-    """A transferred policy: a name such as lwall, or a file left by reproduce fig5."""
+    """A transferred policy: a name such as lwall, or a file left by transfer or by reproduce fig5."""
     task: str = ""
     """The task of all episodes, by its name or its number; by default one is drawn for each."""
     seed: int = 0

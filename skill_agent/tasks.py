@@ -244,14 +244,34 @@ def _copy(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
         ) from error
 
 
-def _make_id(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    if env_id.startswith("dm_control/"):
-        # Shimmy registers the ids of dm_control; without it the id is unknown.
-        try:
-            import shimmy
-        except ImportError as error:
-            raise ValueError(f"task {env_id!r} needs the package shimmy: pip install 'shimmy[dm-control]'") from error
+def check_id(env_id: str) -> None:
+    """Check that an id is registered; nothing is made, and no module is imported that a stranger's id names.
+
+    Raises:
+        ValueError: it is not, or the package that registers it is missing.
+    """
+    _register(env_id)
+    if env_id not in gymnasium.registry:
+        meant = checks.did_you_mean(env_id, [*ENVIRONMENTS, *gymnasium.registry])
+        raise ValueError(
+            f"env_id={env_id!r} is not valid; choose from {list(ENVIRONMENTS)}, or another id of Gymnasium{meant}"
+        )
+
+
+def _register(env_id: str) -> None:
+    """Make sure that ids of dm_control are known, if this is one: Shimmy registers them."""
+    if not env_id.startswith("dm_control/"):
+        return
+    try:
+        import shimmy
+    except ImportError as error:
+        raise ValueError(f"task {env_id!r} needs the package shimmy: pip install 'shimmy[dm-control]'") from error
+    if env_id not in gymnasium.registry:  # registered once; again would warn of every id
         gymnasium.register_envs(shimmy)
+
+
+def _make_id(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    _register(env_id)
     try:
         return gymnasium.make(env_id, **kwargs)
     except gymnasium.error.Error as error:

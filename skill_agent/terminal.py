@@ -11,8 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+
 # What the packages of this project raise on purpose, and what the system raises. Other kinds are a program's faults.
-EXPECTED = (OSError, ValueError, RuntimeError, ImportError, MemoryError)
+EXPECTED = (OSError, ValueError, RuntimeError, ImportError, MemoryError, gymnasium.error.Error)
 TRACEBACK = "SKILL_EMBED_TRACEBACK"  # an environment variable
 
 _OWN = ("skill_envs", "skill_agent")

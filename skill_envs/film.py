@@ -63,7 +63,7 @@ def check_size(path: Path, width: int, height: int) -> None:
 
 
 @contextmanager
-def video(path: Path, fps: float, total: int, *, force: bool = True) -> Iterator[Callable[[Frame], None]]:
+def video(path: Path, fps: float, total: int | None, *, force: bool = True) -> Iterator[Callable[[Frame], None]]:
     """A function that adds a frame to a video, with a progress bar; the suffix of ``path`` selects the format.
 
     The video is written in a hidden folder beside it and takes its name when it is whole. If the block ends by an
@@ -72,7 +72,7 @@ def video(path: Path, fps: float, total: int, *, force: bool = True) -> Iterator
     Args:
         path: the video; its folder is made.
         fps: frames per second.
-        total: number of frames, for the bar.
+        total: number of frames, for the bar; None if it is not known.
         force: replace the file if it exists.
 
     Raises:

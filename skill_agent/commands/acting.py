@@ -1,49 +1,131 @@
-"""Commands that show what was learned: ``film``, ``play`` and ``view``."""
+"""Commands that show what was learned: ``film``, ``evaluate``, ``play`` and ``view``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skill_agent.options import Film, Play, View
+from skill_agent.commands import common
+from skill_agent.options import Evaluate, Film, Play, View
+
+if TYPE_CHECKING:
+    from skill_agent.playing import TaskResult
 
 
 def film(args: Film) -> None:
     """Film skills, a policy or a model."""
-    import gymnasium
+    from contextlib import ExitStack
 
-    from skill_agent.agent import SkillEmbedding
-    from skill_agent.filming import show_film
-    from skill_agent.policy import SkillPolicy
-    from skill_agent.skills import load_skills
-    from skill_agent.transferred import load_policy
-    from skill_envs import ENVIRONMENTS, checks
+    from skill_agent import filming, playing
+    from skill_envs import checks
     from skill_envs.film import check_size, check_video, video
-    from skill_envs.render import MAX_SIDE
+    from skill_envs.render import FILM_SHADOW_SIZE, MAX_SIDE
 
-    loaders: dict[str, Callable[[str], Any]] = {
-        "skills": load_skills,
-        "policy": load_policy,
-        "model": lambda path: SkillEmbedding.load(path, device="cpu", trust=True).policy,
-    }
-    checks.one_of("env_id", args.env_id, list(ENVIRONMENTS))
-    given = [name for name in loaders if getattr(args, name)]
-    if len(given) != 1:
-        raise ValueError(f"{given} is not valid; give one of --skills, --policy and --model")
+    # All that can be refused is, before anything is loaded or drawn.
+    check_video(args.out, force=args.force)
     checks.integer("episodes", args.episodes, least=1)
     checks.integer("seed", args.seed, least=0)
     for side in ("width", "height"):
         checks.integer(side, getattr(args, side), least=1, most=MAX_SIDE)
-    check_video(args.out, force=args.force)
-    policy = loaders[given[0]](getattr(args, given[0]))
-    n_tasks = policy.n_tasks if isinstance(policy, SkillPolicy) else 1
-    check_size(args.out, n_tasks * args.width, args.height)
-    fps = gymnasium.make(args.env_id).unwrapped.metadata["render_fps"]
-    total = args.episodes * ENVIRONMENTS[args.env_id].horizon
-    with video(args.out, fps, total, force=args.force) as add:
-        show_film(add, policy, args.env_id, args.episodes, args.seed, width=args.width, height=args.height)
+    ids = common.check_ids(args.env_ids)
+    policy = common.load_one({"skills": args.skills, "policy": args.policy, "model": args.model})
+    check_size(args.out, playing.number_of_tasks(policy) * args.width, args.height)
+    steps = common.longest_episode(ids)
+    total = None if steps is None else args.episodes * steps
+    with ExitStack() as stack:
+        add: Any = None
+
+        def begin(fps: int) -> None:
+            nonlocal add
+            add = stack.enter_context(video(args.out, fps, total, force=args.force))
+
+        filming.show_film(
+            lambda frame: add(frame),
+            policy,
+            ids,
+            args.episodes,
+            args.seed,
+            width=args.width,
+            height=args.height,
+            caption=args.caption,
+            shadow_size=FILM_SHADOW_SIZE,
+            begin=begin,
+        )
     print(args.out)
+
+
+def evaluate(args: Evaluate) -> None:
+    """Play episodes, and print what came of them."""
+    from skill_agent.files import write_json
+    from skill_envs import checks
+
+    # All that can be refused is, before anything is loaded or played.
+    checks.integer("episodes", args.episodes, least=1)
+    checks.integer("seed", args.seed, least=0)
+    if args.json is not None:
+        common.check_file(args.json, args.force, "--json")
+    ids = common.check_ids(args.env_ids)
+    given = {"skills": args.skills, "policy": args.policy, "model": args.model}
+    results = played(common.load_one(given), ids, args.episodes, args.seed, deterministic=args.deterministic)
+    if args.json is not None:
+        common.check_file(args.json, args.force, "--json")  # the name may have been taken meanwhile
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        write_json(args.json, _content(args, ids, results))
+        print(args.json)
+
+
+def played(policy: Any, ids: list[str], episodes: int, seed: int, *, deterministic: bool = False) -> list[TaskResult]:
+    """Play episodes with a bar of them, and print the table of what came of them."""
+    from tqdm import tqdm
+
+    from skill_agent import playing
+
+    total = episodes * playing.number_of_tasks(policy)
+    with tqdm(total=total, desc=", ".join(ids), unit="episode") as bar:
+        results = playing.evaluate(policy, ids, episodes, seed=seed, deterministic=deterministic, done=bar.update)
+    heads = ["task", "success", "95 % interval", "return", "95 % interval"]
+    common.print_table(heads, [_row(result) for result in results])
+    return results
+
+
+def _row(result: TaskResult) -> list[str]:
+    """A task's line in the table."""
+    from skill_agent.experiments.statistics import mean_interval, share_interval
+
+    share, share_range = "not told", ""
+    if result.success is not None:
+        share = f"{result.success.mean():.0%}"
+        share_range = "{:.0%} to {:.0%}".format(*share_interval(int(result.success.sum()), len(result.success)))
+    mean_range = "one episode has none"
+    if len(result.returns) > 1:
+        mean_range = "{:.4g} to {:.4g}".format(*mean_interval(result.returns))
+    return [result.task, share, share_range, f"{result.returns.mean():.4g}", mean_range]
+
+
+def _content(args: Evaluate, ids: list[str], results: list[TaskResult]) -> dict[str, Any]:
+    """What the file of an evaluation holds."""
+    from skill_agent.experiments.statistics import mean_interval, share_interval
+    from skill_envs import __version__
+
+    tasks = []
+    for result in results:
+        task: dict[str, Any] = {"task": result.task, "return": float(result.returns.mean())}
+        if len(result.returns) > 1:
+            task["return_interval"] = list(mean_interval(result.returns))
+        task["returns"] = result.returns.tolist()
+        if result.success is not None:
+            task["success"] = float(result.success.mean())
+            task["success_interval"] = list(share_interval(int(result.success.sum()), len(result.success)))
+            task["successes"] = result.success.tolist()
+        tasks.append(task)
+    return {
+        "env_ids": ids,
+        **{name: getattr(args, name) for name in ("skills", "policy", "model") if getattr(args, name)},
+        **{name: getattr(args, name) for name in ("episodes", "seed", "deterministic")},
+        "level": 0.95,
+        "tasks": tasks,
+        "versions": {"skill-embed": __version__},
+    }
 
 
 def play(args: Play) -> None:
@@ -82,19 +164,15 @@ def view(args: View) -> None:
     import torch
 
     from skill_agent.policy import SkillPolicy
-    from skill_agent.skills import load_skills
-    from skill_agent.transferred import load_policy
     from skill_envs import ENVIRONMENTS, checks
     from skill_envs import view as viewer
 
     checks.one_of("env_id", args.env_id, list(ENVIRONMENTS))
     checks.integer("seed", args.seed, least=0)
     task = int(args.task) if args.task.isdecimal() else args.task or None
-    if args.skills and args.policy:
-        raise ValueError("['skills', 'policy'] is not valid; give one of --skills and --policy")
     policy: Any = None
     if args.skills or args.policy:
-        policy = load_skills(args.skills) if args.skills else load_policy(args.policy)
+        policy = common.load_one({"skills": args.skills, "policy": args.policy})
         n_tasks = policy.n_tasks if isinstance(policy, SkillPolicy) else 1
         found = len(ENVIRONMENTS[args.env_id].tasks)
         if found != n_tasks:

@@ -4,8 +4,102 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+# What a run's folder has of each kind.
+_FILES = {"skills": "skills.safetensors", "model": "model.zip"}
+
+
+def check_ids(env_ids: Sequence[str]) -> list[str]:
+    """The ids if there are any and all are known; else a ValueError.
+
+    One with a module before it, such as "my_envs:Walker-v0", is known once the module is imported, which is left to
+    `gymnasium.make`.
+    """
+    from skill_agent.tasks import check_id
+    from skill_envs import ENVIRONMENTS
+
+    if not env_ids:
+        raise ValueError(f"no env_id is given; choose from {list(ENVIRONMENTS)}, or an id of Gymnasium")
+    for env_id in env_ids:
+        if ":" not in env_id:
+            check_id(env_id)
+    return list(env_ids)
+
+
+def longest_episode(env_ids: Sequence[str]) -> int | None:
+    """Steps of the longest episode of these environments; None where one has no limit or is not known yet."""
+    import gymnasium
+
+    specs = [gymnasium.registry.get(env_id) for env_id in env_ids]
+    limits = [None if spec is None else spec.max_episode_steps for spec in specs]
+    known = [limit for limit in limits if limit is not None]
+    return max(known) if len(known) == len(limits) else None
+
+
+def load_one(given: dict[str, str]) -> Any:
+    """What acts, of the one option that is given among "skills", "policy" and "model".
+
+    Raises:
+        FileNotFoundError: there is no such file or name, or a run has not left it yet.
+        ValueError: none or several are given.
+    """
+    from skill_agent.agent import SkillEmbedding
+    from skill_agent.skills import load_skills
+    from skill_agent.transferred import load_policy
+
+    loaders: dict[str, Callable[[str], Any]] = {
+        "skills": load_skills,
+        "policy": load_policy,
+        "model": lambda path: SkillEmbedding.load(path, device="cpu", trust=True).policy,
+    }
+    named = [name for name, value in given.items() if value]
+    if len(named) != 1:
+        *others, last = [f"--{name}" for name in given]
+        raise ValueError(f"{named} is not valid; give one of {', '.join(others)} and {last}")
+    kind = named[0]
+    return loaders[kind](of_run(given[kind], kind))
+
+
+def of_run(name: str, kind: str) -> str:
+    """The file of a run's folder, if ``name`` is one; else ``name``.
+
+    Raises:
+        FileNotFoundError: the folder has no such file.
+    """
+    from skill_agent.skills import shipped
+
+    folder = Path(name)
+    if name in shipped(kind) or not folder.is_dir():
+        return name
+    file = folder / _FILES.get(kind, "policy.safetensors")
+    if file.exists():
+        return str(file)
+    if (folder / "run.json").exists():
+        way = shlex.join(["skill-embed", "train", "--resume", name])
+        raise FileNotFoundError(f"{name} has no {file.name}; if the run is not finished, go on with: {way}")
+    raise FileNotFoundError(f"{name} is a folder without {file.name}; give a file, or one of {shipped(kind)}")
+
+
+def check_file(path: Path, force: bool, option: str) -> None:
+    """Raise a FileExistsError unless a file may be written."""
+    if path.is_dir() or (path.exists() and not force):
+        raise FileExistsError(f"{path} exists; choose another {option}, or pass --force to replace a file")
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table in the terminal's width; cells that are too long go on in the next line, but the first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for k, head in enumerate(heads):
+        table.add_column(head, no_wrap=k == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 def check_drawing(env_id: str) -> None:

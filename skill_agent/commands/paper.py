@@ -33,7 +33,7 @@ def demo(args: Demo) -> None:
     common.check_drawing(run.env_id)
     common.start(run, args.seed, args.out, force=args.force)
     figures.save(figures.demo(read_json(args.out / "record.json")), args.out / "trajectories.png")
-    film(Film(run.env_id, skills=str(args.out / "skills.safetensors"), out=video, seed=args.seed))
+    film(Film((run.env_id,), skills=str(args.out / "skills.safetensors"), out=video, seed=args.seed))
     print(common.success(args.out))
     for name in ("trajectories.png", "record.json", "model.zip", "skills.safetensors", "progress.csv"):
         print(f"  {args.out / name}")

@@ -1,14 +1,16 @@
-"""Commands that train: ``train``."""
+"""Commands that train: ``train`` and ``transfer``."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from skill_agent.commands import common
-from skill_agent.options import Train, given
+from skill_agent.options import Train, Transfer, given
 
+_EPISODES = 50  # played at the end of a transfer
 _MOST_ENVS = 10_000  # in a training; more fill the memory before the first update
 
 
@@ -50,3 +52,44 @@ def _resume(out: Path) -> None:
     except KeyboardInterrupt:
         run, seed = folder.run_of(out)
         sys.exit(f"skill-embed: interrupted{common.going_on(out, run, seed)}")
+
+
+def transfer(args: Transfer) -> None:
+    """Learn a task with frozen skills, write the policy, and say what it reaches."""
+    import torch
+    from tqdm import tqdm
+
+    from skill_agent.commands.acting import played
+    from skill_agent.experiments import progress
+    from skill_agent.skills import SUFFIX
+    from skill_agent.transferring import transfer as learn
+    from skill_envs import checks
+
+    # All that can be refused is, before anything is learned.
+    if args.out.suffix != SUFFIX:
+        raise ValueError(f"out={str(args.out)!r} is not valid; choose a file that ends in {SUFFIX}")
+    common.check_file(args.out, args.force, "--out")
+    ids = common.check_ids([args.env_id] if args.env_id else [])
+    checks.integer("n_envs", args.n_envs, least=1, most=_MOST_ENVS)
+    skills = common.load_one({"skills": args.skills})
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)  # more only get in each other's way in networks of this size
+    with tqdm(total=args.timesteps, desc=args.env_id, unit="step", unit_scale=True) as bar:
+
+        def report(steps: int) -> None:
+            bar.update(min(steps, args.timesteps) - bar.n)
+
+        with progress.reported_to(report):
+            policy = learn(
+                skills,
+                args.env_id,
+                args.timesteps,
+                n_envs=args.n_envs,
+                seed=args.seed,
+                hold=args.hold,
+                callback=progress.Steps(args.hold),
+            )
+    common.check_file(args.out, args.force, "--out")  # the name may have been taken meanwhile
+    policy.save(args.out, force=True)
+    played(policy, ids, _EPISODES, seed=20_000 + args.seed)
+    print(f"{args.out}; film it with: {shlex.join(['skill-embed', 'film', *ids, '--policy', str(args.out)])}")

@@ -40,6 +40,19 @@ def iqm_interval(scores: ArrayLike, reps: int = 2_000) -> tuple[Array, Array, Ar
     return middle, interval.low, interval.high
 
 
+def share_interval(successes: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share, by Wilson's score; it is right for 0 and for all as well."""
+    interval = stats.binomtest(successes, count).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float]:
+    """The 95 % interval of a mean of at least two values, by Student's t; equal values have no width."""
+    array = np.asarray(values, float)
+    reach = float(stats.t.ppf(0.975, len(array) - 1) * stats.sem(array))
+    return float(array.mean()) - reach, float(array.mean()) + reach
+
+
 def ratio_interval(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:
     """Ratio of the means over seeds and its 95 % bootstrap interval (percentile, paired by seed); NaN for one seed."""
     a, b = np.asarray(numerator), np.asarray(denominator)
