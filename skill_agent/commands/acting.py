@@ -151,11 +151,11 @@ def play(args: Play) -> None:
         print(f"{env_id} in a window; close it to end")
         view(View(env_id, policy=args.policy, seed=args.seed))
         return
-    # Every second frame, since drawing without a GPU takes most of the time.
+    # Every second frame and coarse shadows, since drawing without a GPU takes most of the time.
     steps_per_second = gymnasium.make(env_id).unwrapped.metadata["render_fps"]
     total = -(-ENVIRONMENTS[env_id].horizon // 2)
     with video(out, steps_per_second / 2, total, force=args.out is None) as add:
-        show_film(add, policy, env_id, 1, args.seed, every=2)
+        show_film(add, policy, env_id, 1, args.seed, every=2, shadow_size=1024)
     print(out)
 
 
