@@ -10,7 +10,7 @@ from filelock import FileLock
 from PIL import Image
 from toy import ROOT, read_video
 
-from skill_agent import cli, options, rollouts
+from skill_agent import cli, filming, options
 from skill_agent.commands import common
 from skill_agent.experiments import EXPERIMENTS, folder, tables
 from skill_agent.files import read_json
@@ -160,7 +160,7 @@ def test_the_older_word_for_film_still_works_and_says_the_new_one(monkeypatch, t
 )
 def test_a_film_that_can_not_be_is_refused_before_it_is_filmed(monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(rollouts, "show_film", None)
+    monkeypatch.setattr(filming, "show_film", None)
     assert message in refused(monkeypatch, "film", CORNER, "--policy", "pointmass", *arguments)
     assert os.listdir(tmp_path) == []
 
@@ -178,7 +178,7 @@ def test_a_wrong_id_is_answered_by_the_nearest(monkeypatch, name, given, meant):
     line = refused(monkeypatch, name, given)
     assert f"env_id='{given}' is not valid; choose from" in line
     assert line.endswith(f"Did you mean 'SkillEmbed/{meant}-v0'?")
-    assert "Did you mean" not in refused(monkeypatch, name, "CartPole-v1")
+    assert "Did you mean" not in refused(monkeypatch, name, "Xylophone-v1")
 
 
 def test_the_home_folder_is_meant_by_a_tilde_in_every_path(monkeypatch, tmp_path, tiny_figures, capsys):
