@@ -215,7 +215,7 @@ def test_a_wrong_id_is_answered_by_the_nearest(monkeypatch, name, given, meant):
     line = refused(monkeypatch, name, given)
     assert f"env_id='{given}' is not valid; choose from" in line
     assert line.endswith(f"Did you mean 'SkillEmbed/{meant}-v0'?")
-    assert "Did you mean" not in refused(monkeypatch, name, "CartPole-v1")
+    assert "Did you mean" not in refused(monkeypatch, name, "Xylophone-v1")
 
 
 def test_the_home_folder_is_meant_by_a_tilde_in_every_path(monkeypatch, tmp_path, tiny_figures, capsys):

@@ -58,7 +58,8 @@ def load_one(given: dict[str, str]) -> Any:
     named = [name for name, value in given.items() if value]
     if len(named) != 1:
         *others, last = [f"--{name}" for name in given]
-        raise ValueError(f"{named} is not valid; give one of {', '.join(others)} and {last}")
+        choices = f"one of {', '.join(others)} and {last}" if others else last
+        raise ValueError(f"{named} is not valid; give {choices}")
     kind = named[0]
     return loaders[kind](of_run(given[kind], kind))
 
