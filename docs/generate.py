@@ -97,7 +97,7 @@ def _goal_region(tasks: tuple[str, ...]) -> str:
     if turn:
         return (
             "A goal region is a ball around its centre. The regions count one after the other, in the order of the "
-            f"table: each for {turn} steps, and the last from then on."
+            f"table: each until the mass has been in it for {turn} steps, and the last from then on."
         )
     if TASKS[tasks[0]].goal_heights is None:
         return "A goal region is a ball around its centre."

@@ -53,8 +53,8 @@ class TrajectoryBatch(NamedTuple):
     task: Tensor  # (B,) int64, or (B, C) parameters
     age: Tensor  # (B, L) int64, steps since z was drawn
     last_latent: Tensor  # (B, Z), the z before this one; 0 unless ``follows``
-    follows: Tensor  # (B,) bool, whether there was another z in the same episode, and replay still has it
-    first: Tensor  # (B,) bool, whether z was the first of its episode, as far as replay can tell
+    follows: Tensor  # (B,) bool, whether another z of the same episode came before
+    first: Tensor  # (B,) bool, whether z was the first of its episode; neither: replay has lost what came before
 
 
 class TrajectoryReplayBuffer(ReplayBuffer):
@@ -255,13 +255,14 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """What came before the z of steps (B,): the last z, whether it was of the same episode, or there was none."""
         here = self._index(row, column)
         before = self._index(row - _rows(self.age, here) - 1, column)
-        stretch = _rows(self.stretch, before)
+        own, stretch = _rows(self.stretch, here), _rows(self.stretch, before)
         # Where the ring has overwritten what came before, another stretch stands there.
-        kept = stretch == _rows(self.stretch, here) - 1
+        kept = stretch == own - 1
         ended = _rows(self.dones, before) > 0
         follows = kept & ~ended
         last_latent = np.where(follows[:, None], _rows(self.latent, before), np.float32(0))
-        return last_latent, follows, (kept & ended) | (stretch == _EMPTY)
+        nothing = (stretch == _EMPTY) & (own >= 0)  # the first stretch that was ever added whole
+        return last_latent, follows, (kept & ended) | nothing
 
     def _window_starts(
         self, row: NDArray[np.int64], column: NDArray[np.int64], window: int, rng: np.random.Generator

@@ -187,8 +187,7 @@ def inference_error(policy: SkillPolicy, rollouts: Rollouts) -> Array:
     following = None
     if policy.transition is not None:
         task = torch.as_tensor(rollouts.task).repeat_interleave(horizon, dim=0)
-        modes = family.mode(policy.following(latent.flatten(0, 1), task))
-        following = family.code(modes)
+        following = family.code(family.mode(policy.following(latent.flatten(0, 1), task)))
     params = policy.inferred(torch.as_tensor(rollouts.action).flatten(0, 1), segments.flatten(0, 1), following)
     inferred = policy.inference_distribution.mean_code(params).unflatten(0, (-1, horizon))  # (n, T, Z)
     used = family.code(latent)

@@ -20,20 +20,31 @@ from skill_agent.vectors import as_vec_env
 from skill_envs import checks
 
 _DRAWS = 4096  # of every task's z, from which the box of z is measured
+_FOLLOWING = 15  # z that follow the first, where the transition is learned
 
 
 def skill_space(skills: SkillPolicy, width: float = 2.0) -> spaces.Box:
     """The box (Z,) that z is chosen from: every task's mean code, and ``width`` standard deviations around it.
 
     It goes no further than the codes do that the tasks draw. Tasks with parameters are those of
-    `skill_agent.observations.example_tasks`.
+    `skill_agent.observations.example_tasks`. Of a learned transition, the z that follow one another are taken in, each
+    draw for itself.
     """
+    family = skills.embedding_distribution
     with torch.no_grad():
-        params = skills.embedding(example_tasks(skills.task_space, skills.device))
+        tasks = example_tasks(skills.task_space, skills.device)
+        params = skills.embedding(tasks)
         generator = torch.Generator(skills.device).manual_seed(0)
-        noise = skills.embedding_distribution.noise((len(params), _DRAWS), generator, skills.device)
-        latents = skills.embedding_distribution.sample(params[:, None].expand(-1, _DRAWS, -1), noise)
-        draws = skills.embedding_distribution.code(latents)  # (T, draws, Z)
+        noise = family.noise((len(params), _DRAWS), generator, skills.device)
+        latents = family.sample(params[:, None].expand(-1, _DRAWS, -1), noise)
+        in_turn = [latents]
+        if skills.transition is not None:
+            task = tasks.repeat_interleave(_DRAWS, dim=0)
+            for _ in range(_FOLLOWING):
+                params = skills.following(in_turn[-1].flatten(0, 1), task)
+                noise = family.noise((len(task),), generator, skills.device)
+                in_turn.append(family.sample(params, noise).view_as(latents))
+        draws = family.code(torch.cat(in_turn))  # (T, draws, Z); the z in turn as if they were of more tasks
         mean, reach = draws.mean(1), width * draws.std(1)
         low = torch.maximum(mean - reach, draws.amin(1)).amin(0)  # a Bernoulli's codes end before that
         high = torch.minimum(mean + reach, draws.amax(1)).amax(0)

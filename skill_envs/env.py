@@ -259,6 +259,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         observation, outside = self._observe(), episodes.outside()
         reward = episodes.goals.reward(outside, self.task, self.reward_type)
         reward[resetting | diverged] = 0.0
+        episodes.visit((outside <= 0.0) & ~resetting & ~diverged)
         truncated = diverged.copy()
         if self.max_episode_steps is not None:
             truncated |= (episodes.elapsed >= self.max_episode_steps) & ~resetting

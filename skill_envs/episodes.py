@@ -29,6 +29,7 @@ class Episodes:
         task: (num_envs,) the task of each episode, an index into ``tasks``.
         parameters: (num_envs, C) the task's parameters in each episode; C is 0 for tasks without.
         elapsed: (num_envs,) control steps since each episode began.
+        visited: (num_envs,) control steps that each episode has been in a goal that counted.
         ended: (num_envs,) bool, where the next step of NEXT_STEP autoreset begins a new episode.
         generators: one for each simulation; empty before the first seeds.
         seeds: theirs; -1 where it is not known.
@@ -51,6 +52,7 @@ class Episodes:
         described = self.tasks[0].parameters
         self.parameters: Float = np.zeros((num_envs, 0 if described is None else len(described.channels)))
         self.elapsed: Int = np.zeros(num_envs, np.int64)
+        self.visited: Int = np.zeros(num_envs, np.int64)
         self.ended: Bool = np.zeros(num_envs, np.bool_)
         self.generators: list[np.random.Generator] = []
         self.seeds: list[int] = []
@@ -115,6 +117,7 @@ class Episodes:
             self.physics.qpos[i], self.physics.qvel[i] = self.tasks[self.task[i]].start(self.generators[i])
         self._move_goals(ids)
         self.elapsed[ids] = 0
+        self.visited[ids] = 0
         self.ended[ids] = False
         self.started = True
         self._start_qpos[ids], self._start_qvel[ids] = self.physics.qpos[ids], self.physics.qvel[ids]
@@ -161,7 +164,11 @@ class Episodes:
 
     def outside(self) -> Float:
         """Distances (num_envs,) to the nearest goal region that counts [m]; 0 inside."""
-        return self.goals.outside(self.tasks[0].position(self.physics.qpos), self.task, self.elapsed, self._moved)
+        return self.goals.outside(self.tasks[0].position(self.physics.qpos), self.task, self.visited, self._moved)
+
+    def visit(self, inside: Bool) -> None:
+        """Count a control step for the episodes that are ``inside`` (num_envs,) a goal that counts."""
+        self.visited += inside
 
     # States --------------------------------------------------------------------------------------
 
@@ -184,6 +191,8 @@ class Episodes:
             state |= {name: getattr(self, name).copy() for name in _OF_PARAMETERS}
         if with_ended:
             state["_ended"] = self.ended.copy()
+        if self.goals.in_turn:
+            state["_visited"] = self.visited.copy()
         return state
 
     def check_state(self, state: dict[str, Any], with_ended: bool) -> None:
@@ -207,6 +216,8 @@ class Episodes:
                 saved.array(name, state[name], own.shape, own.dtype)
         if with_ended:
             saved.array("_ended", state["_ended"], shape, np.bool_)
+        if self.goals.in_turn:
+            saved.array("_visited", state["_visited"], shape, np.int64, 0, saved.MOST)
         # There are none before the first reset.
         if state["generators"] != []:
             for i, kept in enumerate(saved.sequence("generators", state["generators"], len(self.task))):
@@ -221,6 +232,7 @@ class Episodes:
             for name in _OF_PARAMETERS:
                 setattr(self, name, state[name].copy())
         self.elapsed = state["_elapsed"].copy()
+        self.visited = state["_visited"].copy() if self.goals.in_turn else np.zeros_like(self.visited)
         self._start_qpos, self._start_qvel = state["_start_qpos"].copy(), state["_start_qvel"].copy()
         self.ended = state["_ended"].copy() if with_ended else np.zeros_like(self.ended)
         self.generators = [saved.generator("generators", kept) for kept in state["generators"]]

@@ -25,7 +25,7 @@ _POINT_MASS_ACTION = (
 )
 _GOAL_RADIUS = 0.3  # [m]
 _START_HALF_WIDTH = 0.1  # [m]
-_TURN = 20  # control steps for which each goal of a tour counts
+_STAY = 10  # control steps to be in each goal of a tour
 
 
 def _point_mass(summary: str, *goals: tuple[float, float], horizon: int = 50, turn: int = 0) -> Task:
@@ -103,9 +103,9 @@ TASKS: dict[str, Task] = {
     "PointMassAny": _point_mass("Reach any of four goals and stay in it.", _LEFT, _RIGHT, _UP, _DOWN),
     "PointMassRing": _ring(),
     "PointMassTour": _point_mass(
-        "Be in the right, the upper, the left and the lower goal, each in its turn.",
+        f"Be in the right, the upper, the left and the lower goal, one after the other, for {_STAY} steps each.",
         *(_RIGHT, _UP, _LEFT, _DOWN),
-        horizon=4 * _TURN,
-        turn=_TURN,
+        horizon=80,
+        turn=_STAY,
     ),
 }

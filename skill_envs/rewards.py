@@ -70,6 +70,7 @@ class Goals:
 
     Attributes:
         observed: (T, d) the first goal of each task, which observations show [m].
+        in_turn: whether a task's goals count one after the other.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -87,14 +88,15 @@ class Goals:
         self._light_shaping = np.array([task.light_shaping for task in tasks])
         self._turn = np.array([task.turn for task in tasks])
         self._last = np.array([len(task.goals) - 1 for task in tasks])
+        self.in_turn = bool(self._turn.any())
 
-    def outside(self, position: Float, task: Int, elapsed: Int, moved: Float | None = None) -> Float:
+    def outside(self, position: Float, task: Int, visited: Int, moved: Float | None = None) -> Float:
         """Distances (n,) [m] of ``position`` (n, d) from the nearest goal region that counts.
 
         Args:
             position: (n, d) [m].
             task: (n,) indices of the tasks.
-            elapsed: (n,) control steps since each episode began; after as many as a turn has, its goal counts still.
+            visited: (n,) control steps that each episode has been in a goal that counted; goals in turn need it.
             moved: (n, 2) where each episode's goal is [m], if it has one of its own.
         """
         heights = None if self._heights is None else self._heights[task]
@@ -102,7 +104,7 @@ class Goals:
         turned = np.flatnonzero(self._turn[task])
         if len(turned):
             of = task[turned]
-            goal = np.minimum(np.maximum(elapsed[turned] - 1, 0) // self._turn[of], self._last[of])
+            goal = np.minimum(visited[turned] // self._turn[of], self._last[of])
             centres[turned] = centres[turned, goal][:, None]
         return outside(position, centres, self._radius[task], heights)
 

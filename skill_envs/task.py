@@ -69,8 +69,8 @@ class Task:
         after_step: (qpos, eq_active) of n simulations to their eq_active, (n, neq), after each
             control step; None changes nothing.
         parameters: continuous parameters of the task; None where there are none. An environment has no other task then.
-        turn: control steps for which each goal counts, in the order of ``goals``; the last one counts on. With 0 all
-            of them count at any time.
+        turn: control steps to be in a goal until the next one counts, in the order of ``goals``; the last one counts
+            on. With 0 all of them count at any time.
         start_summary: what ``start`` draws, in words, for the documentation.
     """
 

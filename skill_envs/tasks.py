@@ -56,8 +56,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     ),
     "SkillEmbed/PointMassTour-v0": Environment(
         ("PointMassTour",),
-        "One task, whose four goals count one after the other. The observation holds neither the time nor whose turn "
-        "it is.",
+        "One task, whose four goals count one after the other. The observation does not tell whose turn it is.",
         "not in the paper, and illustrates a z that changes over time (its appendix C)",
     ),
     **{

@@ -67,6 +67,37 @@ def test_windows_never_cross_episodes_or_draws_of_z(steps, z_period):
         assert (step[b, :n] // period == stretch).all(), "one z in a window"
 
 
+@pytest.mark.parametrize("steps", [2, 40, 257])  # before the first redraw, within, wrapped around
+def test_windows_know_the_z_before_theirs(steps):
+    buffer, period = make(), 3
+    fill(buffer, steps, z_period=period)
+    batch = buffer.sample_windows(2_000, window=2, segment=1, rng=np.random.default_rng(0))
+    stretch, oldest = batch.latent[:, 2].numpy(), steps - buffer.size()
+    begin = batch.latent[:, 1].numpy() * EPISODE + stretch * period  # of its z, in steps from the first
+    first, follows = batch.first.numpy(), batch.follows.numpy()
+    known = begin > oldest if oldest else begin >= 0
+    assert (first == ((stretch == 0) & known)).all() and (follows == ((stretch > 0) & known)).all()
+    assert known.all() == (steps < 100) and first.any() and follows.any() == (steps > period)
+    expected = batch.latent.numpy() - np.where(follows[:, None], np.float32([0, 0, 1]), batch.latent.numpy())
+    assert (batch.last_latent.numpy() == expected).all()
+    at = batch.observation[:, :-1, 1].numpy()
+    assert (batch.age.numpy() == at % period)[batch.mask.numpy() == 1].all()
+
+
+def test_what_came_before_a_gap_is_not_known():
+    buffer = make()
+    fill(buffer, 3, z_period=3)
+    buffer.end_stretches()
+    fill(buffer, 5, z_period=3, first=3)  # goes on in the same episode, as far as the rows tell
+    batch = buffer.sample_windows(200, window=2, segment=1, rng=np.random.default_rng(0))
+    of = batch.latent[:, 2].numpy()
+    assert (batch.first.numpy() == (of == 0)).all() and (batch.follows.numpy() == (of == 2)).all()
+    late = make()
+    fill(late, 3, first=4)  # in the middle of a z that began before the buffer
+    batch = late.sample_windows(50, window=2, segment=1, rng=np.random.default_rng(0))
+    assert not batch.first.any() and not batch.follows.any()
+
+
 def test_segments_are_padded_at_the_start_with_the_first_state():
     buffer = make()
     fill(buffer, 80)

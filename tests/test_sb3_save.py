@@ -103,7 +103,10 @@ def test_the_replay_buffer_is_saved_apart(model, tmp_path):
     assert loaded.replay_buffer.size() == 30
 
 
-@pytest.mark.parametrize("settings", [{}, {"embedding": "bernoulli"}, {"embedding": "task_id"}, {"z_period": 3}])
+CHAIN = {"z_period": 3, "embedding_transition": "learned"}
+
+
+@pytest.mark.parametrize("settings", [{}, {"embedding": "bernoulli"}, {"embedding": "task_id"}, {"z_period": 3}, CHAIN])
 def test_every_embedding_is_saved(tmp_path, settings):
     model = make_model(make_line(n_tasks=2), **settings).learn(30)
     model.save(tmp_path / "model")

@@ -24,6 +24,7 @@ def one_thread():
     ("env_id", "settings"),
     [
         (TWO_GOALS, {"z_period": 3, "inference_channels": (0, 1)}),
+        (TWO_GOALS, {"z_period": 3, "embedding_transition": "learned"}),
         (TWO_GOALS, {"embedding": "task_id", "activation": torch.nn.Tanh}),
         ("SkillEmbed/PointMassFourGoals-v0", {"embedding": "bernoulli"}),
         ("SkillEmbed/LWallPretrain-v0", {}),
@@ -54,7 +55,10 @@ def test_shared_skills_act_as_the_trained_ones(tmp_path, monkeypatch, env_id, se
     assert all(torch.equal(v, policy.state_dict()[k]) for k, v in own.items())
     if agent.policy.inference is not None:
         action, segments = torch.zeros(2, policy.action_space.shape[0]), torch.ones(2, 5, *policy.box.shape)
-        assert torch.equal(policy.inferred(action, segments), agent.policy.inferred(action, segments))
+        following = torch.ones(2, policy.embedding_distribution.dim)
+        assert torch.equal(
+            policy.inferred(action, segments, following), agent.policy.inferred(action, segments, following)
+        )
 
 
 def test_loading_leaves_the_global_random_state_alone(tmp_path):

@@ -45,6 +45,11 @@ def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> 
         result["goals_reached"] = goals_reached(rollouts, run.env_id)
         result["goals_reached_discrete"] = goals_reached(discrete, run.env_id)
         shown = discrete
+    task = TASKS[ENVIRONMENTS[run.env_id].tasks[0]]
+    if task.turn:
+        visited = rollouts.success.sum(1)  # (n,) steps in the goals that counted
+        result["return"] = round(float(rollouts.reward.sum(1).mean()), 3)
+        result["goals_in_turn"] = [float((visited > k * task.turn).mean()) for k in range(len(task.goals))]
     if policy.inference is not None:
         error = evaluate.inference_error(policy, rollouts)
         result["inference_error"] = np.round(error.mean(0), 4).tolist()  # (T,)

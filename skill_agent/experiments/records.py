@@ -55,6 +55,8 @@ TRAINED: Schema = _TRAINING | {
         "kl": _KL,  # between the tasks' embeddings [nat]
         "goals_reached?": number("goals", low=0, high=1),  # share of episodes, goal by goal
         "goals_reached_discrete?": number("goals", low=0, high=1),
+        "return?": number(),  # mean over the episodes, where goals count in turn
+        "goals_in_turn?": number("goals", low=0, high=1),  # share of episodes that reach each goal in its turn
         "inference_error?": number("steps", low=0),  # mean absolute error of the inferred z, step by step
         "embedding_spread?": number(low=0),
         "trajectories": {

@@ -85,6 +85,15 @@ FIGURE3 = {
     "duplicate": _point_mass("Duplicate", 500_000, **DUPLICATE),
 }
 
+# Four goals in turn, and a z for each fourth of the episode.
+TOUR: dict[str, Any] = {}
+CHAIN: dict[str, Any] = {"z_period": 20}
+FIGURE_TOUR = {
+    "learned": _point_mass("Tour", 300_000, **TOUR | CHAIN, embedding_transition="learned"),
+    "redraw": _point_mass("Tour", 300_000, **TOUR | CHAIN, embedding_transition="redraw"),
+    "one": _point_mass("Tour", 300_000, **TOUR),
+}
+
 ARM: dict[str, Any] = {
     "gamma": 0.97,
     "buffer_size": 100_000,
