@@ -50,7 +50,8 @@ def save_checkpoint(
     ``learn``, or at the start of a rollout, as in `RunCheckpoint`.
 
     Args:
-        model: what to save; its environments are `make_skill_vec_env`'s.
+        model: what to save. Environments outside the suite are saved where they can give and take their state, see
+            `skill_agent.env_states`; without, a training that is resumed begins new episodes.
         folder: folder of all checkpoints of a training.
         extra: anything JSON can hold; `load_checkpoint` returns it.
         keep: remove all but the last ``keep`` checkpoints once the new one is in place; None keeps all.
@@ -113,7 +114,8 @@ def load_checkpoint(model: SkillEmbedding, checkpoint: Path | str) -> Any:
             other settings. The message names the file and the entry; nothing has been changed.
 
     Warns:
-        UserWarning: the model computes in another way, for example in bfloat16; the rest is not bit-identical then.
+        UserWarning: the model computes in another way, for example in bfloat16, or the environments' state was not
+            saved, so that new episodes begin; the rest is not bit-identical then.
     """
     arguments.path("checkpoint", checkpoint)
     return _apply(model, Path(checkpoint), manifest.read(Path(checkpoint)))
@@ -184,7 +186,16 @@ def _apply(model: SkillEmbedding, checkpoint: Path, state: dict[str, Any]) -> An
             "the training goes on, and is no longer bit-identical",
             stacklevel=3,
         )
-    snapshot.set_state(model, state["model"], other_device)
+    try:
+        goes_on = snapshot.set_state(model, state["model"], other_device)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint} does not fit this model's environments: {error}") from error
+    if not goes_on:
+        warnings.warn(
+            f"{checkpoint} has no state of the environments, which have no state() and set_state(); the training goes "
+            "on with new episodes, and is not bit-identical",
+            stacklevel=3,
+        )
     return state["extra"]
 
 

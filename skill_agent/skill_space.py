@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from skill_agent import arguments
+from skill_agent import arguments, generators
 from skill_agent.observations import example_tasks, split_observation_space
 from skill_agent.origin import origin_of
 from skill_agent.policy import SkillPolicy
 from skill_agent.vec import CopiedWrapper
 from skill_agent.vectors import as_vec_env
-from skill_envs import checks
+from skill_envs import checks, saved
 
 _DRAWS = 4096  # of every task's z, from which the box of z is measured
 _FOLLOWING = 15  # z that follow the first, where the transition is learned
@@ -142,6 +143,37 @@ class SkillSpaceVecEnv(CopiedWrapper):
             if "terminal_observation" in info:
                 info["terminal_observation"] = joined(info["terminal_observation"])
         return self._observation, total, ended, infos
+
+    def state(self) -> dict[str, Any]:
+        """What changes from step to step, and a fingerprint of what acts; what is wrapped has a state of its own."""
+        observation = getattr(self, "_observation", None)
+        return {"observation": observation, "generator": self._generator.get_state(), "acts": self._acts()}
+
+    def _acts(self) -> str:
+        return f"{hashlib.sha256(self.skills.parameters_to_vector().tobytes()).hexdigest()}, hold={self.hold}"
+
+    def check_state(self, state: Any, running: bool) -> None:
+        """Check that a state, with arrays for tensors, is one of `state` of the same skills.
+
+        Args:
+            state: it may come from a stranger.
+            running: whether episodes had begun.
+
+        Raises:
+            ValueError: an entry is not; the message begins with its name.
+        """
+        saved.entries(state, ("observation", "generator", "acts"))
+        if state["acts"] != self._acts():
+            raise ValueError(f"acts is {state['acts']!r:.100}; these skills are {self._acts()}")
+        generators.check_torch("generator", state["generator"], self._generator.device)
+        if running or state["observation"] is not None:
+            space = self.observation_space
+            saved.array("observation", state["observation"], (self.num_envs, *(space.shape or ())), space.dtype)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `check_state` found right."""
+        self._observation = state["observation"]
+        self._generator.set_state(torch.from_numpy(state["generator"]))
 
 
 def _joined_space(space: spaces.Dict) -> tuple[spaces.Box, spaces.Box]:

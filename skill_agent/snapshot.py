@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import deque
+from copy import deepcopy
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,11 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor, VecNormalize
 from torch import Tensor
 
+from skill_agent import env_states
 from skill_agent.policy import SkillState
+from skill_agent.skill_space import SkillSpaceVecEnv
 from skill_agent.vec import SkillVecEnv
+from skill_agent.vectors import FlatVecEnv
 
 if TYPE_CHECKING:
     from skill_agent.agent import SkillEmbedding
@@ -32,7 +36,6 @@ NORMALIZE = ("returns", "old_obs", "old_reward")
 HOW = ("config.compile", "config.bf16", "device", "torch_threads")
 # The same of an optimiser's groups; the model's own stay in force.
 OPTIMIZER_HOW = ("foreach", "fused", "capturable", "differentiable")
-Layer = VecMonitor | VecNormalize | SkillVecEnv
 
 
 def settings(model: SkillEmbedding) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def state(model: SkillEmbedding) -> dict[str, Any]:
         "policy": model.policy.state_dict(),
         "optimizer": model.policy.optimizer.state_dict(),
         "replay": model.replay_buffer.state(),
-        "envs": [_env_state(env) for env in layers(model)],
+        "envs": [_env_state(env, model._last_obs is not None) for env in layers(model)],
         "random": {"learner": model._rng.bit_generator.state, "torch": model._generator.get_state()},
         "global_random": {
             "python": random.getstate(),
@@ -80,7 +83,7 @@ def state(model: SkillEmbedding) -> dict[str, Any]:
     }
 
 
-def set_state(model: SkillEmbedding, state: dict[str, Any], other_device: bool = False) -> None:
+def set_state(model: SkillEmbedding, state: dict[str, Any], other_device: bool = False) -> bool:
     """Go on from what `state` returned, in a model of the same `settings`.
 
     Args:
@@ -88,10 +91,15 @@ def set_state(model: SkillEmbedding, state: dict[str, Any], other_device: bool =
         state: one that `skill_agent.verify.check` found right; nothing is checked here.
         other_device: the state was saved on another kind of device: draws of torch can't go on where they were, and
             begin at a seed made of their old state.
+
+    Returns:
+        Whether the environments go on too; if not, new episodes will begin.
+
+    Raises:
+        ValueError: an environment does not take its state.
     """
     assert model.replay_buffer is not None
-    for env, kept in zip(layers(model), state["envs"], strict=True):
-        _set_env_state(env, kept)
+    taken = [_set_env_state(env, kept) for env, kept in zip(layers(model), state["envs"], strict=True)]
     for name in COUNTERS:
         setattr(model, name, state["counters"][name])
     if state["episode_start"] is not None:
@@ -114,6 +122,20 @@ def set_state(model: SkillEmbedding, state: dict[str, Any], other_device: bool =
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(state["global_random"]["numpy"])
     torch.set_rng_state(torch.from_numpy(state["global_random"]["torch"]))
+    if all(taken) or model.num_timesteps == 0:
+        return True
+    running = model._last_obs is not None
+    _begin_episodes(model)
+    return not running
+
+
+def _begin_episodes(model: SkillEmbedding) -> None:
+    """Let the next call of `learn` reset the environments, to other episodes than those of the training's beginning."""
+    assert model.env is not None
+    assert model.replay_buffer is not None
+    model._last_obs = None
+    model.replay_buffer.end_stretches()
+    model.env.seed(int(deepcopy(model._rng).integers(2**31)))
 
 
 def _set_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -138,25 +160,32 @@ def _as(present: Any, kept: Any) -> Any:
     return torch.from_numpy(kept) if isinstance(kept, np.ndarray) else kept
 
 
-def layers(model: SkillEmbedding) -> list[Layer]:
+def layers(model: SkillEmbedding) -> list[VecEnv]:
     """The vector environment and what it wraps, from the outside in.
 
     Raises:
-        TypeError: one whose state can't be saved.
+        TypeError: a wrapper whose state can't be saved.
     """
-    layers: list[Layer] = []
+    layers: list[VecEnv] = []
     env: VecEnv | None = model.env
+    known = (VecMonitor, VecNormalize, FlatVecEnv, SkillSpaceVecEnv)
     while env is not None:
-        if not isinstance(env, VecMonitor | VecNormalize | SkillVecEnv):
-            raise TypeError(f"the state of {type(env).__name__} can't be saved; use make_skill_vec_env's environments")
+        # What another wrapper keeps, such as statistics, would be lost without a word.
+        if isinstance(env, VecEnvWrapper) and not isinstance(env, known):
+            names = [kind.__name__ for kind in known]
+            raise TypeError(f"the state of {type(env).__name__} can't be saved; the wrappers that can are {names}")
         layers.append(env)
         env = env.venv if isinstance(env, VecEnvWrapper) else None
     return layers
 
 
-def _env_state(env: Layer) -> dict[str, Any]:
-    if isinstance(env, SkillVecEnv):
+def _env_state(env: VecEnv, running: bool) -> dict[str, Any]:
+    if isinstance(env, SkillVecEnv | SkillSpaceVecEnv):
         return env.state()
+    if isinstance(env, FlatVecEnv):
+        return {}
+    if not isinstance(env, VecEnvWrapper):
+        return env_states.of_vector(env, running)
     names = MONITOR if isinstance(env, VecMonitor) else NORMALIZE
     return {
         "values": {name: getattr(env, name, None) for name in names},
@@ -164,17 +193,23 @@ def _env_state(env: Layer) -> dict[str, Any]:
     }
 
 
-def _set_env_state(env: Layer, state: dict[str, Any]) -> None:
-    if isinstance(env, SkillVecEnv):
+def _set_env_state(env: VecEnv, state: dict[str, Any]) -> bool:
+    """Whether the environment goes on where it was."""
+    if isinstance(env, SkillVecEnv | SkillSpaceVecEnv):
         env.set_state(state)
-        return
+        return True
+    if isinstance(env, FlatVecEnv):
+        return True
+    if not isinstance(env, VecEnvWrapper):
+        return env_states.set_vector(env, state)
     for name, value in state["values"].items():
         setattr(env, name, value)
     for key, value in moments(env).items():
         vars(value).update(state["moments"][key])
+    return True
 
 
-def moments(env: Layer) -> dict[str, RunningMeanStd]:
+def moments(env: VecEnv) -> dict[str, RunningMeanStd]:
     """The running statistics of a `VecNormalize`, by name."""
     if not isinstance(env, VecNormalize):
         return {}

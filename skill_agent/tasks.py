@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from skill_agent import env_states
 from skill_agent.origin import LONGEST_NAME, of_tasks
 from skill_agent.vec import SkillVecEnv, SkillVecMonitor
-from skill_envs import ENVIRONMENTS, TASKS, SkillVectorEnv, checks
+from skill_envs import ENVIRONMENTS, TASKS, SkillVectorEnv, checks, saved
 
 _MOST_ENVS = 10_000  # more fill the memory before the first step
 
@@ -64,6 +65,8 @@ class TaskEnv(gymnasium.Env[Any, NDArray[Any]]):
         self.render_mode = first.render_mode
         self.origin = of_tasks(dict(zip(self.task_names, self._envs, strict=True)), self.observation_keys)
         self.task = 0
+        self._seeds: dict[int, int] = {}  # of tasks whose environment has not begun since the seed was given
+        self._begun: set[int] = set()  # tasks whose environment was ever reset
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode of a task.
@@ -82,7 +85,8 @@ class TaskEnv(gymnasium.Env[Any, NDArray[Any]]):
         if seed is not None:
             # Every task's environment is seeded now, whichever is drawn first.
             self._seeds = {k: seed for k in range(len(self._envs))}
-        first_seed = getattr(self, "_seeds", {}).pop(self.task, None)
+        self._begun.add(self.task)
+        first_seed = self._seeds.pop(self.task, None)
         observation, info = self._envs[self.task].reset(seed=first_seed, options=given or None)
         return self._observe(observation), {**info, "task": self.task_names[self.task]}
 
@@ -93,6 +97,65 @@ class TaskEnv(gymnasium.Env[Any, NDArray[Any]]):
         if "is_success" not in info and "success" in info:
             info["is_success"] = bool(info["success"])
         return self._observe(observation), float(reward), bool(terminated), bool(truncated), info
+
+    def state(self) -> dict[str, Any] | None:
+        """What changes from step to step, for checkpoints; None if an environment of a task can't give its state.
+
+        See `skill_agent.env_states` for what an environment needs for that.
+        """
+        states: list[Any] = []
+        for k, env in enumerate(self._envs):
+            # Before its first episode there is nothing to ask for.
+            state = env_states.of_env(env) if k in self._begun else None
+            if state is None and (k in self._begun or not env_states.gives(env)):
+                return None
+            states.append(state)
+        seeds = [self._seeds.get(k) for k in range(len(self._envs))]
+        return {
+            "task": self.task,
+            "generator": self.np_random.bit_generator.state,
+            "seeds": seeds,
+            "envs": states,
+        }
+
+    def check_state(self, kept: Any) -> None:
+        """Check that a state is one of `state`.
+
+        Raises:
+            ValueError: an entry is not; the message begins with its name.
+        """
+        saved.entries(kept, ("task", "generator", "seeds", "envs"))
+        count = len(self._envs)
+        checks.integer("task", kept["task"], 0, count - 1)
+        saved.generator("generator", kept["generator"])
+        for k, seed in enumerate(saved.sequence("seeds", kept["seeds"], count)):
+            if seed is not None:
+                checks.integer(f"seeds/{k}", seed, 0)
+        for k, state in enumerate(saved.sequence("envs", kept["envs"], count)):
+            if state is not None or k == kept["task"]:
+                with saved.within(f"envs/{k}"):
+                    env_states.check_env(self._envs[k], state)
+
+    def wrong_state(self, kept: Any) -> str:
+        """What `check_state` finds wrong; empty if nothing is."""
+        try:
+            self.check_state(kept)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def set_state(self, kept: dict[str, Any]) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            ValueError: a task's environment does not take its state.
+        """
+        self.task = kept["task"]
+        self.np_random = saved.generator("generator", kept["generator"])
+        self._seeds = {k: seed for k, seed in enumerate(kept["seeds"]) if seed is not None}
+        self._begun = {k for k, state in enumerate(kept["envs"]) if state is not None}
+        for k in sorted(self._begun):
+            env_states.set_env(self._envs[k], kept["envs"][k])
 
     def render(self) -> Any:
         """Draw the task's environment."""

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor, VecNormalize
 from torch import Tensor
 
-from skill_agent import generators, snapshot
+from skill_agent import env_states, generators, snapshot
+from skill_agent.skill_space import SkillSpaceVecEnv
 from skill_agent.vec import SkillVecEnv
 from skill_envs import checks, saved
 
@@ -208,10 +209,20 @@ def _stepped(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 # Environments -------------------------------------------------------------------------------------
 
 
-def _check_layer(layer: snapshot.Layer, kept: Any, running: bool) -> None:
+def _check_layer(layer: VecEnv, kept: Any, running: bool) -> None:
     if isinstance(layer, SkillVecEnv):
         _check_suite(layer, kept, running)
-        return
+    elif isinstance(layer, SkillSpaceVecEnv):
+        layer.check_state(kept, running)
+    elif isinstance(layer, VecMonitor | VecNormalize):
+        _check_wrapper(layer, kept)
+    elif isinstance(layer, VecEnvWrapper):
+        saved.entries(kept, ())
+    else:
+        env_states.check_vector(layer, kept)
+
+
+def _check_wrapper(layer: VecMonitor | VecNormalize, kept: Any) -> None:
     saved.entries(kept, ("values", "moments"))
     n = layer.num_envs
     values, own_moments = kept["values"], snapshot.moments(layer)

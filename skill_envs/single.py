@@ -92,6 +92,19 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
             infos.single(info, 0),
         )
 
+    def state(self) -> dict[str, Any]:
+        """All that changes from step to step; see `SkillVectorEnv.state`."""
+        return self.batch.state()
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Check that a state is of this environment; see `SkillVectorEnv.check_state`."""
+        self.batch.check_state(state)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on bit-identically from what `state` returned; see `SkillVectorEnv.set_state`."""
+        self.batch.set_state(state)
+        self.np_random = self.batch.np_random[0]
+
     def render(self) -> Any:
         """Draw the scene; see `skill_envs.render.Renderer.frame`."""
         frames = self.batch.render()
