@@ -220,6 +220,9 @@ def make_distributions(config: SkillConfig, context_dim: int) -> tuple[Distribut
     Args:
         config: settings.
         context_dim: T, the number of tasks, or C, the number of a task's parameters.
+
+    Raises:
+        ValueError: the embedding has no family here.
     """
     dim, bound = config.embedding_dim, config.embedding_mean_bound
     if config.embedding == "gaussian":
@@ -227,7 +230,9 @@ def make_distributions(config: SkillConfig, context_dim: int) -> tuple[Distribut
     if config.embedding == "bernoulli":
         family = Bernoulli(dim, config.temperature, bound)
         return family, Bernoulli(dim, config.temperature, 2 * bound)
-    return TaskId(context_dim), TaskId(context_dim)
+    if config.embedding == "task_id":
+        return TaskId(context_dim), TaskId(context_dim)
+    raise ValueError(f"embedding={config.embedding!r} has no family; choose from ['gaussian', 'bernoulli', 'task_id']")
 
 
 class Embedding(nn.Module):

@@ -10,6 +10,7 @@ from toy import ROOT
 
 from skill_agent import SkillConfig, SkillEmbedding, cli, config, formats, load_skills
 from skill_agent.commands import common
+from skill_agent.distributions import make_distributions
 from skill_agent.experiments import folder, tables
 from skill_agent.skills import shipped
 
@@ -174,3 +175,11 @@ def test_only_known_formats_are_read(found):
     formats.check_format(formats.FORMAT)
     with pytest.raises(ValueError, match=r"format=.* is not valid; this version reads formats 1 to 1"):
         formats.check_format(found)
+
+
+def test_an_embedding_without_a_family_is_no_other_method_without_a_word(monkeypatch):
+    # As where a name was added to the settings and nothing to the distributions.
+    config = SkillConfig()
+    object.__setattr__(config, "embedding", "laplace")
+    with pytest.raises(ValueError, match=r"embedding='laplace' has no family; choose from"):
+        make_distributions(config, 2)
