@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from skill_agent import load_policy
 from skill_envs import ENVIRONMENTS, TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -120,7 +121,6 @@ def first_name(node):
         "environments.md-0",
         "learning.md-0",
         "learning.md-1",
-        "learning.md-2",
         "dm_control.md-0",
         "dm_control.md-1",
         "dm_control.md-3",
@@ -134,6 +134,21 @@ def test_cheap_blocks_of_code_run(name, tmp_path, monkeypatch):
     torch.set_num_threads(1)
     # The one long number in them is a budget.
     exec(compile(BLOCKS[name].replace("num_envs=64", "num_envs=2"), name, "exec"), {})
+
+
+def test_the_way_from_own_tasks_to_a_file_is_ten_lines_and_works(tmp_path, monkeypatch):
+    lines = [line for line in BLOCKS["own_tasks.md-0"].splitlines() if line.strip()]
+    assert len(lines) <= 10
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    small = "\n".join(lines).replace("300_000, progress_bar=True", "1_600").replace("100_000", "2_000")
+    small = small.replace("n_envs=16", "n_envs=4").replace("total_timesteps=2_000", "total_timesteps=2_000, n_envs=4")
+    names = {}
+    exec(compile(small, "own_tasks", "exec"), names)
+    policy = load_policy("pendulum.safetensors")
+    assert policy.origin.environment == "Pendulum-v1(g=7)" and names["model"].num_timesteps >= 1_600
+    exec(compile(BLOCKS["own_tasks.md-1"].replace("20_000", "800"), "own_tasks", "exec"), names)
+    assert names["skills"].policy.embedding.context(torch.zeros(1, 2)).shape == (1, 2)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
