@@ -222,7 +222,7 @@ def test_replay_holds_the_behaviour_that_acted():
     latent_log_prob = agent.policy.embedding_distribution.log_prob(agent.policy.embedding(batch.task), batch.latent)
     torch.testing.assert_close(latent_log_prob, batch.latent_log_prob, atol=1e-5, rtol=1e-5)
     assert (batch.action.abs() > 1).any(), "actions are stored before clipping"
-    lengths = np.bincount(agent.replay_buffer.stretch[agent.replay_buffer.stretch[:, 0] >= 0, 0])
+    lengths = np.unique(agent.replay_buffer.stretch[agent.replay_buffer.stretch[:, 0] >= 0, 0], return_counts=True)[1]
     assert set(lengths) == {20, 10}, "z is redrawn every 20 steps and at the episode's end after 50"
 
 
