@@ -8,6 +8,7 @@ alone where there is one task.
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import CloudpickleWrapper
 
 from skill_agent import env_states
 from skill_agent.origin import LONGEST_NAME, of_tasks
@@ -203,7 +206,7 @@ def make_task_vec_env(
     n_envs: int = 1,
     seed: int | None = None,
     *,
-    vec_env_cls: type[VecEnv] = DummyVecEnv,
+    vec_env_cls: Callable[..., VecEnv] = DummyVecEnv,
     **kwargs: Any,
 ) -> SkillVecMonitor:
     """Make a vector environment of several tasks, monitored, for SB3 and `skill_agent.SkillEmbedding`.
@@ -216,12 +219,15 @@ def make_task_vec_env(
             "Pendulum-v1", a callable that makes an environment, or an environment.
         n_envs: number of environments stepped together.
         seed: environment ``i`` is seeded with ``seed + i`` at the first reset; None for no seed.
-        vec_env_cls: SB3's DummyVecEnv, or SubprocVecEnv for slow environments.
+        vec_env_cls: SB3's DummyVecEnv, or SubprocVecEnv for slow environments, each in a process of its own; a
+            ``partial(SubprocVecEnv, start_method="fork")`` serves too. The suite's batch needs neither.
         **kwargs: of the suite's environments, or for `gymnasium.make` of each id.
 
     Raises:
-        TypeError: a task of another kind.
-        ValueError: no task, an unknown id, spaces that differ, images, or an invalid number or seed.
+        RuntimeError: other processes end before they have made their environments.
+        TypeError: a task or ``vec_env_cls`` of another kind.
+        ValueError: no task, an unknown id, spaces that differ, images, an invalid number or seed, a callable that gives
+            one environment again and again, or a task that can't be sent to another process.
     """
     checks.integer("n_envs", n_envs, 1, _MOST_ENVS)
     if seed is not None:
@@ -236,8 +242,7 @@ def make_task_vec_env(
     if batched is not None:
         return _batched(batched, n_envs, seed, kwargs)
     makers = {name: _maker(name, task, n_envs, kwargs) for name, task in named.items()}
-    make_envs: Any = vec_env_cls
-    env = make_envs([partial(TaskEnv, makers) for _ in range(n_envs)])
+    env = _vector(makers, n_envs, vec_env_cls)
     env.seed(seed)
     return SkillVecMonitor(env)
 
@@ -286,7 +291,9 @@ def _batched(tasks: tuple[str, ...], n_envs: int, seed: int | None, kwargs: dict
 def _maker(name: str, task: Task, n_envs: int, kwargs: dict[str, Any]) -> Task:
     """What makes an environment of a task as often as it is needed."""
     if isinstance(task, str):
-        return partial(_make_id, task, kwargs)
+        _register(task)
+        # Another process may not know what this one has registered. Ids such as "module:Name-v0" import it themselves.
+        return partial(_make_id, task, kwargs, gymnasium.registry.get(task))
     if not isinstance(task, gymnasium.Env):
         if not callable(task):
             raise TypeError(f"task {name!r} is {task!r}; give a Gymnasium id, a callable or an environment")
@@ -296,6 +303,59 @@ def _maker(name: str, task: Task, n_envs: int, kwargs: dict[str, Any]) -> Task:
     if task.spec is not None:
         return partial(gymnasium.make, copy.deepcopy(task.spec))
     return partial(_copy, name, task)
+
+
+def _vector(makers: Mapping[str, Task], n_envs: int, vec_env_cls: Callable[..., VecEnv]) -> VecEnv:
+    """``n_envs`` environments of the tasks."""
+    if not callable(vec_env_cls):
+        raise TypeError(f"vec_env_cls={vec_env_cls!r} is not valid; choose SB3's DummyVecEnv or SubprocVecEnv")
+    here = isinstance(vec_env_cls, type) and issubclass(vec_env_cls, DummyVecEnv)
+    if not here:
+        # What is wrong with a task is found here, since errors of other processes reach nobody.
+        tried = TaskEnv(makers)
+        if not any(isinstance(task, gymnasium.Env) for task in makers.values()):
+            tried.close()
+    try:
+        env = vec_env_cls([partial(TaskEnv, makers) for _ in range(n_envs)])
+    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+        raise RuntimeError(
+            "the other processes ended before they had made their environments; they wrote why. A script that starts "
+            "processes needs \"if __name__ == '__main__':\" before what it does"
+        ) from error
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        for name, task in makers.items():
+            _check_sendable(name, task)
+        raise TypeError(f"vec_env_cls={vec_env_cls!r} is not valid ({error}); choose SB3's SubprocVecEnv") from error
+    if isinstance(env, DummyVecEnv):
+        inner = [id(single.unwrapped) for task_env in env.envs for single in _all_of(task_env)]
+        shared = len(set(inner)) < len(inner) and len(env.envs) > 1
+        if shared:
+            raise ValueError(
+                f"tasks={list(makers)} are not valid: a callable gives the same environment again; make a new one at "
+                "every call"
+            )
+    return env
+
+
+def _all_of(env: gymnasium.Env[Any, Any]) -> list[gymnasium.Env[Any, Any]]:
+    """The environments of all tasks."""
+    assert isinstance(env, TaskEnv)
+    return env._envs
+
+
+def _check_sendable(name: str, task: Task) -> None:
+    """Check that a task can be sent to another process.
+
+    Raises:
+        ValueError: it can't.
+    """
+    try:
+        pickle.dumps(CloudpickleWrapper(task))
+    except Exception as error:
+        raise ValueError(
+            f"task {name!r} can't be sent to another process ({error}); give a Gymnasium id, or a callable that makes "
+            "the environment there"
+        ) from error
 
 
 def _copy(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
@@ -333,10 +393,10 @@ def _register(env_id: str) -> None:
         gymnasium.register_envs(shimmy)
 
 
-def _make_id(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+def _make_id(env_id: str, kwargs: dict[str, Any], spec: EnvSpec | None = None) -> gymnasium.Env[Any, Any]:
     _register(env_id)
     try:
-        return gymnasium.make(env_id, **kwargs)
+        return gymnasium.make(spec or env_id, **kwargs)
     except gymnasium.error.Error as error:
         raise ValueError(f"task {env_id!r} is not valid: {error}") from error
 

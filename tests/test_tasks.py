@@ -1,3 +1,8 @@
+import subprocess
+import sys
+import threading
+from functools import partial
+
 import gymnasium
 import numpy as np
 import pytest
@@ -158,3 +163,73 @@ def test_environments_serve_as_tasks_of_several_copies_and_processes():
     for key in ("observation", "task"):
         np.testing.assert_array_equal(found[key], expected[key])
     there.close()
+
+
+# Other processes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("start_method", "n"), [("fork", 2), ("spawn", 1)])
+def test_processes_know_what_was_registered_here(start_method, n):
+    gymnasium.register("OwnLine-v0", entry_point=lambda: Line(), max_episode_steps=5)
+    make = partial(SubprocVecEnv, start_method=start_method)
+    try:
+        env = make_task_vec_env({"a": "OwnLine-v0", "b": Line}, n_envs=n, seed=0, vec_env_cls=make)
+        here = make_task_vec_env({"a": "OwnLine-v0", "b": Line}, n_envs=n, seed=0)
+    finally:
+        del gymnasium.registry["OwnLine-v0"]
+    expected, found = here.reset(), env.reset()
+    for _ in range(6):
+        for key in expected:
+            np.testing.assert_array_equal(found[key], expected[key])
+        expected, found = (each.step(np.zeros((n, 1), np.float32))[0] for each in (here, env))
+    assert env.get_attr("task_names") == [["a", "b"]] * n
+    env.close()
+
+
+class Unsendable(Line):
+    def __init__(self):
+        super().__init__()
+        self.lock, self.closed = threading.Lock(), False
+
+    def close(self):
+        self.closed = True
+
+
+def test_what_can_not_be_sent_is_named():
+    env = Unsendable()
+    with pytest.raises(ValueError, match=r"'q' can't be sent to another process .*give a Gymnasium id"):
+        make_task_vec_env({"p": Line, "q": env}, 1, vec_env_cls=partial(SubprocVecEnv, start_method="spawn"))
+    assert not env.closed
+
+
+def test_what_is_wrong_in_a_task_is_said_here_and_not_in_a_process():
+    for tasks, message in (
+        ({"a": "Pendulum-v99"}, "Pendulum-v99"),
+        ({"a": Line, "b": lambda: Line(action_space=spaces.Box(-2, 2, (1,)))}, "action_space"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_task_vec_env(tasks, 2, vec_env_cls=SubprocVecEnv)
+
+
+def test_a_script_without_its_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from functools import partial\nfrom stable_baselines3.common.vec_env import SubprocVecEnv\n"
+        "from skill_agent import make_task_vec_env\n"
+        "make_task_vec_env('Pendulum-v1', 1, vec_env_cls=partial(SubprocVecEnv, start_method='spawn'))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "RuntimeError: the other processes ended" in done.stderr
+
+
+@pytest.mark.parametrize("wrong", [3, "SubprocVecEnv", lambda envs, more: None])
+def test_a_wrong_class_is_named(wrong):
+    with pytest.raises(TypeError, match=r"vec_env_cls=.*choose SB3's"):
+        make_task_vec_env(Line, 2, vec_env_cls=wrong)
+
+
+def test_a_callable_that_gives_one_environment_again_is_an_error():
+    one = Line()
+    with pytest.raises(ValueError, match="gives the same environment again"):
+        make_task_vec_env({"a": lambda: one, "b": Line}, n_envs=2)
+    make_task_vec_env({"a": lambda: one, "b": Line}, n_envs=1)
