@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from skill_agent.config import SkillConfig
+from skill_agent.config import EMBEDDINGS, SkillConfig
 from skill_agent.densities import (
     bernoulli_entropy,
     concrete_log_prob,
@@ -232,7 +232,8 @@ def make_distributions(config: SkillConfig, context_dim: int) -> tuple[Distribut
         return family, Bernoulli(dim, config.temperature, 2 * bound)
     if config.embedding == "task_id":
         return TaskId(context_dim), TaskId(context_dim)
-    raise ValueError(f"embedding={config.embedding!r} has no family; choose from ['gaussian', 'bernoulli', 'task_id']")
+    others = [name for name in EMBEDDINGS if name != config.embedding]
+    raise ValueError(f"embedding={config.embedding!r} has no family; choose from {others}")
 
 
 class Embedding(nn.Module):

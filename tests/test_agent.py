@@ -10,6 +10,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 
 from skill_agent import SkillConfig, SkillEmbedding, make_skill_vec_env, objective
+from skill_agent.config import EMBEDDINGS
 from skill_agent.densities import gaussian_sample
 from skill_agent.policy import SkillState
 from skill_agent.returns import retrace_targets
@@ -301,7 +302,7 @@ def test_bad_settings_are_errors_that_name_the_choices():
     env = make_skill_vec_env(TWO_GOALS, 2)
     with pytest.raises(TypeError, match=r"\['alpha'\].*inference_coef"):
         SkillEmbedding("MultiInputPolicy", env, alpha=1.0)
-    with pytest.raises(ValueError, match=r"embedding='categorical'.*'gaussian', 'bernoulli', 'task_id'"):
+    with pytest.raises(ValueError, match=rf"embedding='categorical'.*{', '.join(map(repr, EMBEDDINGS))}"):
         SkillEmbedding("MultiInputPolicy", env, embedding="categorical")
     with pytest.raises(ValueError, match=r"window=0"):
         SkillEmbedding("MultiInputPolicy", env, window=0)

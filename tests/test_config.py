@@ -111,7 +111,7 @@ def test_the_command_line_has_every_setting_by_its_name(monkeypatch, capsys):
     for setting in fields(SkillConfig):
         assert f"--{setting.name.replace('_', '-')}" in text
         assert "".join(config.words(setting).split()) in text
-    assert "--embedding{gaussian,bernoulli,task_id}" in text
+    assert f"--embedding{{{','.join(config.EMBEDDINGS)}}}" in text
 
 
 @pytest.mark.parametrize(
