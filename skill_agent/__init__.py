@@ -6,6 +6,8 @@ A name is imported when it is first used, so that the command line can answer be
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import skill_envs as _skill_envs  # noqa: F401  (it chooses OpenGL before MuJoCo is imported)
+
 if TYPE_CHECKING:
     from skill_agent.agent import SkillEmbedding
     from skill_agent.checkpoint import CheckpointError, RunCheckpoint, load_checkpoint, load_latest, save_checkpoint

@@ -357,7 +357,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
             self._skill = None
             self._episode_start = np.ones(self.n_envs, bool)
             assert self.replay_buffer is not None
-            self.replay_buffer.end_stretches()  # what it holds last is not what comes before these
+            if self.replay_buffer.size():
+                self.replay_buffer.end_stretches()  # what it holds last is not what comes before these
         check_observation("observation", self._last_obs)  # type: ignore[arg-type]
         # It may be another environment than the one before.
         self.origin = self.policy.origin = origin_of(self.env)

@@ -257,7 +257,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         before = self._index(row - _rows(self.age, here) - 1, column)
         own, stretch = _rows(self.stretch, here), _rows(self.stretch, before)
         # Where the ring has overwritten what came before, another stretch stands there.
-        kept = stretch == own - 1
+        kept = (stretch == own - 1) & (stretch != _EMPTY)
         ended = _rows(self.dones, before) > 0
         follows = kept & ~ended
         last_latent = np.where(follows[:, None], _rows(self.latent, before), np.float32(0))

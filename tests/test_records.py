@@ -94,7 +94,8 @@ def test_the_repository_keeps_little_and_will_with_ten_seeds():
     for figure in EXPERIMENTS:
         for variant in EXPERIMENTS[figure]:
             sizes = [path.stat().st_size for path in (ROOT / "records" / figure).glob(f"{variant}-seed*.json")]
-            size += 10 * sum(sizes) / len(sizes)
+            if sizes:  # there are none yet of runs that are still to come
+                size += 10 * sum(sizes) / len(sizes)
     assert size < 25e6
 
 

@@ -111,7 +111,6 @@ def test_other_action_spaces_are_errors(space, error, message):
     ("space", "message"),
     [
         (spaces.Discrete(3), "an observation is a Box"),
-        (spaces.Dict(observation=spaces.Box(0, 1, (2,)), goal=spaces.Box(0, 1, (2,))), "'task'"),
         (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.MultiBinary(2)), "Discrete or Box"),
         (spaces.Dict(observation=spaces.Discrete(2), task=spaces.Box(0, 1, (2,))), "an observation is a Box"),
         (spaces.Dict(observation=spaces.Box(0, 1, (2,)), task=spaces.Box(0, 1, (2, 2))), "a vector of floats"),
@@ -124,7 +123,6 @@ def test_other_action_spaces_are_errors(space, error, message):
     ],
     ids=[
         "discrete",
-        "no task",
         "binary task",
         "discrete observation",
         "matrix",
@@ -141,11 +139,6 @@ def test_other_observation_spaces_are_errors(space, message):
     env.observation_space = space
     with pytest.raises(ValueError, match=message):
         make_model(env)
-
-
-def test_vector_environments_of_gymnasium_are_errors_that_name_the_adapter():
-    with pytest.raises(ValueError, match="make_skill_vec_env"):
-        SkillEmbedding("MultiInputPolicy", gymnasium.make_vec(TWO_GOALS, num_envs=2))
 
 
 # How much is learned when -------------------------------------------------------------------------

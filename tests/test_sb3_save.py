@@ -344,4 +344,4 @@ def test_a_zip_and_a_replay_of_0_1_0_are_read_and_learned_on_from():
     assert (replay.stretch[size:] == -2).all()
     updates = model._n_updates
     model.learn(100, reset_num_timesteps=False)
-    assert model._n_updates > updates and (replay.stretch[size] == replay.stretch[size - 1] + 2).all()
+    assert model._n_updates > updates and (replay.stretch[size] >= replay.stretch[size - 1] + 2).all()
