@@ -65,20 +65,20 @@ def given(settings: Settings) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Train:
-    """Train skills on an environment, with the settings of the experiments, or go on with a run: train --resume RUN."""
+    """Train skills, with the settings of the experiments, or go on with a run: train --resume RUN."""
 
-    env_id: tyro.conf.Positional[str] = ""
-    """For example SkillEmbed/PointMassFourGoals-v0."""
+    env_ids: tyro.conf.Positional[tuple[str, ...]] = ()
+    """For example SkillEmbed/PointMassFourGoals-v0; or several ids of one task each, of the suite or of Gymnasium."""
     resume: Path | None = None
     """Folder of a run that was stopped; it goes on to its end with its own settings."""
     out: Path = Path("runs/train")
     """Folder for model, logs and record; must not exist."""
     timesteps: int | None = None
-    """Environment steps, over all environments; by default 280,000 of the point mass, 1 to 3 million of the arm."""
+    """Environment steps, over all environments; by default 280,000 of the point mass, 1 to 3 million of others."""
     seed: int = 0
     """Seed of everything."""
-    n_envs: int = 64
-    """Environments stepped together, at most 10,000."""
+    n_envs: int | None = None
+    """Environments stepped together, at most 10,000; by default 64 of the suite, 16 of others."""
     checkpoint_minutes: float = 2.0
     """Time between two checkpoints [min]."""
     keep: int = 3
@@ -124,7 +124,7 @@ class _Acting:
     """What acts, and where; several commands have these options."""
 
     env_ids: tyro.conf.Positional[tuple[str, ...]] = ()
-    """The environment: an id of the suite or of Gymnasium; or several of one task each, in the order of training."""
+    """The environment: an id of the suite or of Gymnasium, or several of one task each; by default that of the run."""
     skills: str = ""
     """Skills: a name such as lwall, the folder of a run of train or demo, or a file of skills."""
     policy: str = ""

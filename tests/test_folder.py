@@ -137,7 +137,7 @@ def test_two_processes_never_train_the_same_run(run, train):
 def test_resume_errors(tmp_path, train):
     with pytest.raises(SystemExit, match=r"has no run\.json"):
         train("--resume", tmp_path)
-    with pytest.raises(SystemExit, match=r"leave out \['env_id', 'seed'\]"):
+    with pytest.raises(SystemExit, match=r"leave out \['env_ids', 'seed'\]"):
         train(TWO_GOALS, "--resume", tmp_path, "--seed", 3)
 
 

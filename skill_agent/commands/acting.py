@@ -27,8 +27,9 @@ def film(args: Film) -> None:
     checks.integer("seed", args.seed, least=0)
     for side in ("width", "height"):
         checks.integer(side, getattr(args, side), least=1, most=MAX_SIDE)
-    ids = common.check_ids(args.env_ids)
-    policy = common.load_one({"skills": args.skills, "policy": args.policy, "model": args.model})
+    given = {"skills": args.skills, "policy": args.policy, "model": args.model}
+    ids = common.ids_of(args.env_ids, given)
+    policy = common.load_one(given)
     check_size(args.out, playing.number_of_tasks(policy) * args.width, args.height)
     steps = common.longest_episode(ids)
     total = None if steps is None else args.episodes * steps
@@ -64,8 +65,8 @@ def evaluate(args: Evaluate) -> None:
     checks.integer("seed", args.seed, least=0)
     if args.json is not None:
         common.check_file(args.json, args.force, "--json")
-    ids = common.check_ids(args.env_ids)
     given = {"skills": args.skills, "policy": args.policy, "model": args.model}
+    ids = common.ids_of(args.env_ids, given)
     results = played(common.load_one(given), ids, args.episodes, args.seed, deterministic=args.deterministic)
     if args.json is not None:
         common.check_file(args.json, args.force, "--json")  # the name may have been taken meanwhile

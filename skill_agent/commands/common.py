@@ -29,6 +29,23 @@ def check_ids(env_ids: Sequence[str]) -> list[str]:
     return list(env_ids)
 
 
+def ids_of(env_ids: Sequence[str], given: dict[str, str]) -> list[str]:
+    """The ids, checked; without any, those that a run was trained on, if the folder of one is given as skills or model.
+
+    Raises:
+        CheckpointError: the run's settings are damaged.
+        ValueError: there are none, or one is not known.
+    """
+    if not env_ids:
+        from skill_agent.experiments import folder
+
+        for kind, name in given.items():
+            if name and of_run(name, kind) != name and (Path(name) / folder.SETTINGS).exists():
+                run, _ = folder.run_of(Path(name))
+                env_ids = run.env_ids
+    return check_ids(env_ids)
+
+
 def longest_episode(env_ids: Sequence[str]) -> int | None:
     """Steps of the longest episode of these environments; None where one has no limit or is not known yet."""
     import gymnasium
@@ -137,12 +154,16 @@ def going_on(out: Path, run: Any, seed: int) -> str:
 
 
 def success(out: Path) -> str:
-    """The success of each task that a finished run reached."""
+    """The success of each task that a finished run reached; its return, where environments don't tell of success."""
     from skill_agent.experiments import folder
     from skill_agent.files import read_json
     from skill_envs import ENVIRONMENTS
 
     record = read_json(out / folder.RECORD)
-    tasks = ENVIRONMENTS[record["env_id"]].tasks
-    rates = [f"{task} {rate:.0%}" for task, rate in zip(tasks, record["final"]["success"], strict=True)]
-    return f"success: {', '.join(rates)}, after {record['train_seconds']:.0f} s of training"
+    final = record["final"]
+    tasks = final["tasks"] if "tasks" in final else ENVIRONMENTS[record["env_id"]].tasks
+    if "success" in final:
+        reached = "success: " + ", ".join(f"{task} {x:.0%}" for task, x in zip(tasks, final["success"], strict=True))
+    else:
+        reached = "return: " + ", ".join(f"{task} {x:.4g}" for task, x in zip(tasks, final["return"], strict=True))
+    return f"{reached}, after {record['train_seconds']:.0f} s of training"

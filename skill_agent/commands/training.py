@@ -17,7 +17,7 @@ _MOST_ENVS = 10_000  # in a training; more fill the memory before the first upda
 def train(args: Train) -> None:
     """Train one agent with the settings given, or go on with a run."""
     from skill_agent.experiments import tables
-    from skill_envs import ENVIRONMENTS, checks
+    from skill_envs import checks
 
     if args.resume is not None:
         usual = Train()
@@ -32,12 +32,12 @@ def train(args: Train) -> None:
         out = args.resume
         _resume(out)
     else:
-        checks.one_of("env_id", args.env_id, list(ENVIRONMENTS))
-        checks.integer("n_envs", args.n_envs, least=1, most=_MOST_ENVS)
+        env_ids = common.check_ids(args.env_ids)
         out = args.out
-        run = tables.default_run(args.env_id)
+        run = tables.default_run(" ".join(env_ids))
         steps = run.total_timesteps if args.timesteps is None else args.timesteps
-        run = replace(run, total_timesteps=steps, settings=run.settings | given(args.settings), n_envs=args.n_envs)
+        n_envs = run.n_envs if args.n_envs is None else checks.integer("n_envs", args.n_envs, 1, _MOST_ENVS)
+        run = replace(run, total_timesteps=steps, settings=run.settings | given(args.settings), n_envs=n_envs)
         common.start(run, args.seed, out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep, force=args.force)
     print(common.success(out))
     print(f"model, skills, record and logs are in {out}")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import skill_envs
 from skill_agent import rollouts as evaluate
 from skill_agent.agent import SkillEmbedding
+from skill_agent.experiments import own_tasks
 from skill_agent.experiments.records import RECORDS, Records, networks_path
 from skill_agent.experiments.tables import FAMILIES, OURS, Run, variant_of
 from skill_agent.policy import SkillPolicy
@@ -27,12 +28,15 @@ Films = dict[str, tuple[list[int], list[NDArray[np.uint8]]]]
 
 
 def measure(agent: SkillEmbedding, run: Run, seed: int, episodes: int = 128) -> dict[str, Any]:
-    """What the figures need of a trained agent.
+    """What the figures need of a trained agent; of one on other tasks than the figures have, what `own_tasks` measures.
 
     Actions are drawn as in training, and so is z; but trajectories and ``goals_reached_discrete``
     draw a Bernoulli z as what it is, in place of its relaxation.
     """
     policy = agent.policy
+    if not run.of_the_paper:
+        few = own_tasks.IN_THE_END
+        return {"episodes_per_task": few, **own_tasks.measure(policy, run.env_ids, few, 20_000 + seed)}
     rollouts = evaluate.rollout(policy, run.env_id, episodes, seed=20_000 + seed)
     result: dict[str, Any] = {
         "episodes_per_task": episodes,

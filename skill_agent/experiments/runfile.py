@@ -10,13 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skill_agent import formats
+from skill_agent import arguments, formats
 from skill_agent.checkpoint import CheckpointError
 from skill_agent.experiments.tables import Run
 from skill_agent.files import read_json
+from skill_agent.tasks import check_id
 from skill_envs import ENVIRONMENTS, checks, saved
 
 SETTINGS = "run.json"
+_MOST_TASKS, _MOST_OTHERS = 64, 1_024  # ids; copies of environments that are not of the suite
 _NETWORKS = ("pi", "qf", "inference")
 _MOST_LAYERS, _MOST_UNITS = 16, 8_192
 _MOST_COUNTED = 10**6  # of the method's integers, which are sizes and numbers of steps
@@ -32,6 +34,18 @@ class Plan(NamedTuple):
 
 
 # What is valid ------------------------------------------------------------------------------------
+
+
+def _env_id(name: str, value: Any) -> str:
+    """Ids that are registered, with blanks between them; one that names a module would import it, and run its code."""
+    env_ids = arguments.text(name, value).split(" ")
+    if len(env_ids) > _MOST_TASKS:
+        raise ValueError(f"{name} has {len(env_ids)} ids; choose at most {_MOST_TASKS}")
+    for env_id in env_ids:
+        if ":" in env_id:
+            raise ValueError(f"{name}={env_id!r} names a module, whose code would run; choose ids that are registered")
+        check_id(env_id)
+    return str(value)
 
 
 def _train_freq(name: str, value: Any) -> Any:
@@ -91,7 +105,7 @@ def parse(content: Any, old: bool = False) -> Plan:
         given = [f.name for f in fields(Run) if isinstance(kept, dict) and f.name in kept]
         saved.entries(kept, dict.fromkeys([*needed, *given]))
         kept = {**_DEFAULTS, **kept}
-        checks.one_of("env_id", kept["env_id"], list(ENVIRONMENTS))
+        env_id = _env_id("env_id", kept["env_id"])
         checks.integer("total_timesteps", kept["total_timesteps"], 1, saved.MOST)
         checks.number("learning_rate", kept["learning_rate"], above=0)
         # A run in a folder of its own learns skills; what learns over frozen ones has no folder.
@@ -101,6 +115,8 @@ def parse(content: Any, old: bool = False) -> Plan:
             settings = _settings(kept["settings"], old)
         # Replay has a row of every environment.
         checks.integer("n_envs", kept["n_envs"], 1, settings.get("buffer_size", _BUFFER_SIZE))
+        if env_id not in ENVIRONMENTS:
+            checks.integer("n_envs", kept["n_envs"], 1, _MOST_OTHERS)
     return Plan(
         Run(**{**kept, "settings": settings}),
         checks.integer("seed", content["seed"], 0, 2**32 - 1),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from skill_agent.transferring import MAPPING as MAPPING
-from skill_envs import ENVIRONMENTS, arm
+from skill_envs import ENVIRONMENTS, TASKS, arm
 
 POINT_MASS: dict[str, Any] = {
     "gamma": 0.95,
@@ -26,7 +26,7 @@ class Run:
     """One training: an environment, a budget and settings; the seed is added by the runner.
 
     Attributes:
-        env_id: the environment.
+        env_id: the environment; or several of one task each, with a blank between their ids.
         total_timesteps: environment steps, over all environments.
         settings: arguments of `SkillEmbedding`.
         n_envs: environments stepped together.
@@ -42,6 +42,20 @@ class Run:
     learning_rate: float = 3e-3
     skills: str = ""
     hold: int = 1
+
+    @property
+    def env_ids(self) -> list[str]:
+        """The ids one by one."""
+        return self.env_id.split(" ")
+
+    @property
+    def of_the_paper(self) -> bool:
+        """Whether it has one environment, whose tasks have indices: what the figures need can be measured on it.
+
+        Elsewhere it is `skill_agent.experiments.own_tasks` that measures.
+        """
+        known = ENVIRONMENTS.get(self.env_id)
+        return known is not None and TASKS[known.tasks[0]].parameters is None
 
 
 def _point_mass(name: str, total_timesteps: int, **settings: Any) -> Run:
@@ -107,6 +121,21 @@ ARM: dict[str, Any] = {
     "embedding_entropy_coef": 0.03,
     "inference_coef": 0.003,
     "policy_entropy_coef": 0.003,
+}
+# For environments of others: what benchmarks/walker.py has for three tasks of dm-control.
+OTHERS: dict[str, Any] = {
+    "gamma": 0.99,
+    "buffer_size": 500_000,
+    "learning_starts": 8_000,
+    "batch_size": 96,
+    "train_freq": 10,
+    "gradient_steps": 30,
+    "bf16": True,
+    "compile": True,
+    "window": 3,
+    "segment": 2,
+    "policy_log_std": (-2.5, 0.3),
+    "policy_entropy_coef": 0.01,
 }
 # What L-wall has of its own: z is to show in the block's position, once both tasks are learned.
 VERSATILE: dict[str, Any] = {
@@ -232,6 +261,9 @@ def default_run(env_id: str) -> Run:
     for run in PRETRAIN.values():
         if run.env_id == env_id:
             return run
-    if ENVIRONMENTS[env_id].tasks[0] in arm.TASKS:
+    env_ids = env_id.split(" ")
+    if not all(each in ENVIRONMENTS for each in env_ids):
+        return Run(env_id, 1_000_000, OTHERS, n_envs=16, learning_rate=1e-3)
+    if ENVIRONMENTS[env_ids[0]].tasks[0] in arm.TASKS:
         return Run(env_id, 1_024_000, ARM, learning_rate=1e-3)
     return Run(env_id, 280_000, POINT_MASS | TWO_GOALS)

@@ -20,19 +20,25 @@ import skill_envs
 from skill_agent import rollouts as evaluate
 from skill_agent.agent import SkillEmbedding
 from skill_agent.checkpoint import RunCheckpoint
-from skill_agent.experiments import progress
+from skill_agent.experiments import own_tasks, progress
 from skill_agent.experiments.measure import measure
 from skill_agent.experiments.tables import Run
 from skill_agent.perceptrons import BFLOAT16
 from skill_agent.policy import SkillPolicy
 from skill_agent.skill_space import SkillSpaceVecEnv
+from skill_agent.tasks import make_task_vec_env
 from skill_agent.transferred import TransferredPolicy
 from skill_agent.vec import make_skill_vec_env
+from skill_envs import ENVIRONMENTS
 
 
 def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedding:
     """The untrained agent of a run, with its environments; ``skills`` are those to be transferred."""
-    env: VecEnv = make_skill_vec_env(run.env_id, run.n_envs, seed=seed)
+    env: VecEnv
+    if run.env_id in ENVIRONMENTS:
+        env = make_skill_vec_env(run.env_id, run.n_envs, seed=seed)
+    else:
+        env = make_task_vec_env(run.env_ids, run.n_envs, seed)
     if skills is not None:
         env = SkillSpaceVecEnv(env, skills, run.hold, seed)
     policy = "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy"
@@ -43,17 +49,17 @@ def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedd
 class Evaluation(BaseCallback):
     """Evaluates every ``period`` steps; ``curve`` holds one dict each."""
 
-    def __init__(self, env_id: str, period: int, episodes_per_task: int = 32) -> None:
-        """Evaluate on fresh copies of ``env_id``; the training's random state is not touched."""
+    def __init__(self, run: Run, period: int, episodes_per_task: int = 32) -> None:
+        """Evaluate on fresh copies of the run's environment; the training's random state is not touched."""
         super().__init__()
-        self.env_id, self.period, self.episodes = env_id, period, episodes_per_task
+        self.run, self.period, self.episodes = run, period, episodes_per_task
         self.curve: list[dict[str, Any]] = []
         self._start, self._due = time.perf_counter(), 0
 
     @classmethod
     def of(cls, run: Run) -> Evaluation:
         """Twenty evaluations in a run, and one at its end."""
-        return cls(run.env_id, run.total_timesteps // 20)
+        return cls(run, run.total_timesteps // 20)
 
     @property
     def seconds(self) -> float:
@@ -81,17 +87,18 @@ class Evaluation(BaseCallback):
         self._evaluate()
 
     def _evaluate(self) -> None:
-        policy = self.model.policy
-        rollouts = evaluate.rollout(policy, self.env_id, self.episodes, seed=10_000 + len(self.curve))  # type: ignore[arg-type]
-        self.curve.append(
-            {
-                "steps": self.num_timesteps,
-                "seconds": round(self.seconds, 2),
-                "return": round(float(rollouts.reward.sum(1).mean()), 3),
-                "success": evaluate.success_rate(rollouts, policy.n_tasks),  # type: ignore[arg-type]
-                "kl": np.round(evaluate.embedding_kl(policy), 4).tolist(),  # type: ignore[arg-type]
-            }
-        )
+        policy, seed = self.model.policy, 10_000 + len(self.curve)
+        assert isinstance(policy, SkillPolicy)
+        point: dict[str, Any] = {"steps": self.num_timesteps, "seconds": round(self.seconds, 2)}
+        if self.run.of_the_paper:
+            rollouts = evaluate.rollout(policy, self.run.env_id, self.episodes, seed=seed)
+            point["return"] = round(float(rollouts.reward.sum(1).mean()), 3)
+            point["success"] = evaluate.success_rate(rollouts, policy.n_tasks)
+            point["kl"] = np.round(evaluate.embedding_kl(policy), 4).tolist()
+        else:
+            measured = own_tasks.measure(policy, self.run.env_ids, own_tasks.ON_THE_WAY, seed)
+            point |= {name: value for name, value in measured.items() if name != "tasks"}
+        self.curve.append(point)
 
 
 def train(
