@@ -133,12 +133,14 @@ def _train(folder: Path, plan: Plan, agent: SkillEmbedding) -> None:
         extra=lambda: {"evaluation": evaluation.state()},
     )
     agent.set_logger(_logger(folder, agent.num_timesteps))
-    with _size(plan):
-        agent, record = train.train(
-            run, seed, progress_bar=True, agent=agent, evaluation=evaluation, checkpoints=checkpoints
-        )
-    agent.dump_logs()  # the last stretch, which is shorter than a logging interval
-    agent.logger.close()
+    try:
+        with _size(plan):
+            agent, record = train.train(
+                run, seed, progress_bar=True, agent=agent, evaluation=evaluation, checkpoints=checkpoints
+            )
+        agent.dump_logs()  # the last stretch, which is shorter than a logging interval
+    finally:
+        agent.logger.close()
     model = io.BytesIO()
     agent.save(model)
     write_whole(folder / "model.zip", model.getvalue())

@@ -131,7 +131,7 @@ def train(
     agent.learn(
         remaining,
         callback=callbacks,
-        reset_num_timesteps=agent._last_obs is None,
+        reset_num_timesteps=agent.num_timesteps == 0,
         progress_bar=progress_bar and remaining > 0 and not progress.is_reported(),
     )
     seconds = evaluation.seconds
