@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
@@ -19,11 +20,13 @@ from skill_agent.policy import SkillPolicy
 from skill_agent.skill_space import SkillSpaceVecEnv
 from skill_agent.tasks import Tasks, make_task_vec_env, name_tasks
 from skill_agent.transferred import TransferredPolicy, transferred_of
+from skill_agent.vectors import as_vec_env
 from skill_envs import ENVIRONMENTS, checks
 
 _MOST_STEPS = 1_000_000  # of an episode
 _SUITE_ENVS, _OTHER_ENVS = 64, 8  # stepped together; the suite's are one batch
 
+Played = Tasks | VecEnv | VectorEnv[Any, Any, Any]
 Model = Any  # a policy or an algorithm, with SB3's ``predict``
 
 
@@ -88,25 +91,26 @@ def _count(space: Any) -> int:
 
 
 @contextmanager
-def environments(policy: Any, tasks: Tasks | VecEnv, n_envs: int, **kwargs: Any) -> Iterator[VecEnv]:
+def environments(policy: Any, tasks: Played, n_envs: int, **kwargs: Any) -> Iterator[VecEnv]:
     """Environments of the tasks that a policy can act in; those that are made here are closed in the end.
 
     Args:
         policy: from `player`.
-        tasks: ids, callables or environments as of `make_task_vec_env`, or a vector environment.
+        tasks: ids, callables or environments as of `make_task_vec_env`, or a vector environment of SB3 or Gymnasium.
         n_envs: number of environments that are made.
         **kwargs: for `make_task_vec_env`.
 
     Raises:
         ValueError: an unknown id, or tasks that are others than the policy's in number or shape.
     """
-    env = tasks if isinstance(tasks, VecEnv) else make_task_vec_env(tasks, n_envs, **kwargs)
+    theirs = isinstance(tasks, VecEnv | VectorEnv)
+    env = as_vec_env(tasks) if isinstance(tasks, VecEnv | VectorEnv) else make_task_vec_env(tasks, n_envs, **kwargs)
     try:
         _check_spaces(policy, env)
         warn_of_other(policy, env, stacklevel=4)
         yield env
     finally:
-        if env is not tasks:
+        if not theirs:
             env.close()
 
 
@@ -203,7 +207,7 @@ def _code(policy: Any, state: Any) -> NDArray[np.float32] | None:
 
 def evaluate(
     model: Model,
-    tasks: Tasks | VecEnv,
+    tasks: Played,
     episodes: int = 100,
     *,
     seed: int = 0,
@@ -216,7 +220,8 @@ def evaluate(
     Args:
         model: skills, a transferred policy, or any algorithm or policy of SB3 with the environment's spaces. Skills
             draw a fresh z for each episode.
-        tasks: ids, callables or environments as of `make_task_vec_env`; or a vector environment, which is left open.
+        tasks: ids, callables or environments as of `make_task_vec_env`; or a vector environment, of SB3 or Gymnasium,
+            which is left open.
         episodes: episodes of each task.
         seed: seeds start states, z and actions; torch's global generator is left as it was.
         deterministic: the mode of z and mean actions, in place of draws.
@@ -269,8 +274,8 @@ def task_names(env: VecEnv, n_tasks: int) -> list[str]:
     return [f"task {k}" for k in range(n_tasks)]
 
 
-def of_suite(tasks: Tasks | VecEnv) -> bool:
+def of_suite(tasks: Played) -> bool:
     """Whether all tasks are ids of the suite."""
-    if isinstance(tasks, VecEnv):
+    if isinstance(tasks, VecEnv | VectorEnv):
         return False
     return all(isinstance(task, str) and task in ENVIRONMENTS for task in name_tasks(tasks).values())
