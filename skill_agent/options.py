@@ -220,6 +220,22 @@ class View:
 
 
 @dataclass(frozen=True)
+class Explore:
+    """Move z by sliders on a web page, and see what the skills do, several arms side by side."""
+
+    skills: tyro.conf.Positional[str]
+    """Skills: a name such as lwall, the folder of a run of train or demo, or a file of skills."""
+    env: str = ""
+    """The environment; by default that of the skills."""
+    arms: int = 3
+    """Copies of the scene, each with a z of its own; at most 8."""
+    seed: int = 0
+    """Seed of the start state, which is the same for all arms."""
+    port: int = 8080
+    """Port of the page on this machine; the next free one is taken where it is in use."""
+
+
+@dataclass(frozen=True)
 class Report:
     """Draw all figures and write the tables of the README and the docs from the kept records."""
 

@@ -71,6 +71,11 @@ class TaskEnv(gymnasium.Env[Any, NDArray[Any]]):
         self._seeds: dict[int, int] = {}  # of tasks whose environment has not begun since the seed was given
         self._begun: set[int] = set()  # tasks whose environment was ever reset
 
+    @property
+    def present(self) -> gymnasium.Env[Any, Any]:
+        """The environment of the present task."""
+        return self._envs[self.task]
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode of a task.
 
