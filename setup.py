@@ -96,14 +96,22 @@ setup(
     extras_require={
         # No requirement of everyone: dm-control needs labmaze, which has no wheels for Python 3.13 and later.
         "dm": ["dm-control>=1.0.50,<2", "dm-env>=1.6", "shimmy[dm-control]>=2.0.1"],
-        "explore": ["mjviser>=0.0.14", "viser>=1.1"],
+        "explore": ["mjviser>=0.0.14", "trimesh>=4", "viser>=1.1"],
+        "hub": ["huggingface_hub>=1.0"],
+        "minari": ["minari[hdf5]>=0.5.2"],
+        "tune": ["optuna>=4"],
         "docs": ["furo>=2024.8", "myst-parser>=4", "sphinx>=8"],
         "dev": [
             "dm-control>=1.0.50,<2; python_version < '3.13'",
             "dm-env>=1.6",
             "hypothesis>=6.100",
+            "huggingface_hub>=1.0",
+            "minari[hdf5]>=0.5.2",
             "mjviser>=0.0.14",
+            "optuna>=4",
+            "trimesh>=4",
             "viser>=1.1",
+            "websockets>=13",  # the browser of tests
             "mypy>=1.11",
             "pytest>=8",
             "pytest-xdist>=3.6",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from skill_agent.config import SkillConfig
     from skill_agent.divergence import TrainingDiverged
     from skill_agent.policy import SkillPolicy
+    from skill_agent.publishing import push_to_hub
     from skill_agent.skill_space import SkillSpaceVecEnv
     from skill_agent.skills import export_skills, load_skills
     from skill_agent.tasks import make_task_vec_env
@@ -42,6 +43,7 @@ __all__ = [
     "load_skills",
     "make_skill_vec_env",
     "make_task_vec_env",
+    "push_to_hub",
     "save_checkpoint",
     "transfer",
 ]
@@ -65,6 +67,7 @@ _MODULES = {  # of each name
     "load_skills": "skills",
     "make_skill_vec_env": "vec",
     "make_task_vec_env": "tasks",
+    "push_to_hub": "publishing",
     "save_checkpoint": "checkpoint",
     "transfer": "transferring",
 }

@@ -236,6 +236,26 @@ class Explore:
 
 
 @dataclass(frozen=True)
+class Push:
+    """Put skills or a policy on the Hugging Face Hub, with a card; load_skills("hf:OWNER/NAME") loads them."""
+
+    repository: tyro.conf.Positional[str]
+    """The repository, such as OWNER/NAME; it is made if it does not exist."""
+    skills: str = ""
+    """Skills: a name such as lwall, the folder of a run of train or demo, or a file of skills."""
+    policy: str = ""
+    """A transferred policy: a name such as lwall, or a file left by transfer or by reproduce fig5."""
+    record: Path | None = None
+    """What was measured: a record.json, or a file of evaluate --json; by default that of the run's folder."""
+    license: str | None = None
+    """The licence of the networks by its name on the Hub, such as mit."""
+    private: bool = False
+    """Make a new repository for yourself alone."""
+    force: bool = False
+    """Replace the file if the repository has one."""
+
+
+@dataclass(frozen=True)
 class Report:
     """Draw all figures and write the tables of the README and the docs from the kept records."""
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.utils import get_device
 from torch import nn
 
 import skill_envs
-from skill_agent import arguments, limits, origin, tensorfile
+from skill_agent import arguments, hub, limits, origin, tensorfile
 from skill_agent.config import SkillConfig
 from skill_agent.divergence import check_parameters
 from skill_agent.files import write_whole
@@ -87,7 +87,8 @@ def load_skills(path: Path | str, device: torch.device | str = "cpu") -> SkillPo
     It acts and infers; it has no optimiser, and critics only if they were exported.
 
     Args:
-        path: the file, or the name of skills that come with the package; see `shipped`.
+        path: the file; or the name of skills that come with the package, see `shipped`; or "hf:owner/name" or
+            "hf:owner/name@revision", a repository of the Hugging Face Hub, which needs the extra ``hub``.
         device: where the networks go; "auto" as in SB3.
 
     Raises:
@@ -133,8 +134,10 @@ def device_of(device: torch.device | str) -> torch.device:
 
 
 def find(path: Path | str, kind: str) -> Path:
-    """The file of a name or a path."""
+    """The file of a name, of a name on the Hub, or of a path."""
     arguments.path("path", path)
+    if hub.is_name(path):
+        return hub.download(str(path), kind)
     if isinstance(path, str) and path in shipped(kind):
         return TRAINED / f"{path}-{kind}{SUFFIX}"
     if not Path(path).exists():

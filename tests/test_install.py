@@ -49,7 +49,11 @@ def brought(requirements):
     return set(found)
 
 
-OPTIONAL = {"shimmy": "dm", "dm_control": "dm", "dm_env": "dm"}  # modules that an extra brings
+OPTIONAL = {  # modules that an extra brings
+    **{"shimmy": "dm", "dm_control": "dm", "dm_env": "dm"},
+    **{"viser": "explore", "mjviser": "explore", "trimesh": "explore"},
+    **{"huggingface_hub": "hub", "minari": "minari", "optuna": "tune"},
+}
 
 
 def imported(folders):
