@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, Union
 import tyro
 
 from skill_agent import options
-from skill_agent.commands import acting, explore, listing, paper, sharing, training
+from skill_agent.commands import acting, data, explore, listing, paper, sharing, training
 from skill_agent.terminal import TRACEBACK, one_line, show_every_letter, with_paths
 from skill_envs import __version__, checks
 
@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluate": Command(options.Evaluate, acting.evaluate),
     "view": Command(options.View, acting.view),
     "explore": Command(options.Explore, explore.explore),
+    "demos": Command(options.Demos, data.demos),
     "push": Command(options.Push, sharing.push),
     "report": Command(options.Report, paper.report),
 }

@@ -120,6 +120,22 @@ class Envs:
 
 
 @dataclass(frozen=True)
+class Demos:
+    """Write scripted demonstrations of a task of the arm as a Minari dataset."""
+
+    env_id: tyro.conf.Positional[str]
+    """The environment, of one task, such as SkillEmbed/LWall-v0."""
+    minari: str = ""
+    """The dataset's name, such as lwall/scripted-v0; by default skill-embed/TASK/scripted-v0."""
+    episodes: int = 100
+    """Episodes, each from a start of its own."""
+    seed: int = 0
+    """Seed of the first episode's start; the next ones count on."""
+    force: bool = False
+    """Replace the dataset if it exists."""
+
+
+@dataclass(frozen=True)
 class _Acting:
     """What acts, and where; several commands have these options."""
 
