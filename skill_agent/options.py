@@ -88,6 +88,33 @@ class Train:
     settings: Settings = field(default_factory=Settings)
 
 
+@dataclass(frozen=True)
+class Tune:
+    """Look for good settings by Optuna; the same command goes on where it was stopped."""
+
+    env_ids: tyro.conf.Positional[tuple[str, ...]] = ()
+    """The tasks, as for train."""
+    out: Path = Path("runs/tune")
+    """Folder of the search; new, or of a search for the same."""
+    trials: int = 50
+    """Settings that are tried, those of earlier calls included."""
+    steps: int | None = None
+    """Environment steps of one training, over all environments; by default a tenth of those of train."""
+    search: tuple[str, ...] = ()
+    """Settings that are looked for; by default all that have a range."""
+    objective: str = "success"
+    """What is to be large, on average over the tasks: success or return."""
+    episodes: int = 20
+    """Episodes of each task that are played after a training."""
+    seeds: int = 1
+    """Trainings with the same settings, whose mean counts."""
+    seed: int = 0
+    """Seed of the first training and of the search."""
+    n_envs: int | None = None
+    """Environments stepped together, as for train."""
+    settings: Settings = field(default_factory=Settings)
+
+
 def _figures() -> Any:
     """The figures that there are, looked up when the command line is read."""
     from skill_agent.experiments import FIGURES

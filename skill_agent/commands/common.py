@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+MOST_ENVS = 10_000  # in a training; more fill the memory before the first update
 # What a run's folder has of each kind.
 _FILES = {"skills": "skills.safetensors", "model": "model.zip"}
 

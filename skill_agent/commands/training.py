@@ -11,7 +11,6 @@ from skill_agent.commands import common
 from skill_agent.options import Train, Transfer, given
 
 _EPISODES = 50  # played at the end of a transfer
-_MOST_ENVS = 10_000  # in a training; more fill the memory before the first update
 
 
 def train(args: Train) -> None:
@@ -36,7 +35,7 @@ def train(args: Train) -> None:
         out = args.out
         run = tables.default_run(" ".join(env_ids))
         steps = run.total_timesteps if args.timesteps is None else args.timesteps
-        n_envs = run.n_envs if args.n_envs is None else checks.integer("n_envs", args.n_envs, 1, _MOST_ENVS)
+        n_envs = run.n_envs if args.n_envs is None else checks.integer("n_envs", args.n_envs, 1, common.MOST_ENVS)
         run = replace(run, total_timesteps=steps, settings=run.settings | given(args.settings), n_envs=n_envs)
         common.start(run, args.seed, out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep, force=args.force)
     print(common.success(out))
@@ -70,7 +69,7 @@ def transfer(args: Transfer) -> None:
         raise ValueError(f"out={str(args.out)!r} is not valid; choose a file that ends in {SUFFIX}")
     common.check_file(args.out, args.force, "--out")
     ids = common.check_ids([args.env_id] if args.env_id else [])
-    checks.integer("n_envs", args.n_envs, least=1, most=_MOST_ENVS)
+    checks.integer("n_envs", args.n_envs, least=1, most=common.MOST_ENVS)
     skills = common.load_one({"skills": args.skills})
     args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # more only get in each other's way in networks of this size
