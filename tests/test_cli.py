@@ -38,6 +38,19 @@ def test_the_demo_says_first_what_it_will_do(tmp_path, monkeypatch, capsys):
     )
 
 
+def test_the_demo_tries_to_draw_before_all_that_takes_time(tmp_path, monkeypatch, capsys):
+    tried = []
+
+    def check(env_id):
+        tried.append(env_id)
+        raise RuntimeError("there is no OpenGL here")
+
+    monkeypatch.setitem(sys.modules, "skill_agent.experiments", None)  # nothing was imported yet
+    monkeypatch.setattr(common, "check_drawing", check)
+    assert "there is no OpenGL here" in refused(monkeypatch, "demo", "--out", str(tmp_path / "demo"))
+    assert tried == [EXPERIMENTS["fig2"]["with"].env_id] and capsys.readouterr().out.startswith("two skills")
+
+
 def test_play_films_a_shipped_policy_where_there_is_no_display(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("skill_envs.opengl.has_display", lambda: False)

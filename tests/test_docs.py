@@ -99,6 +99,8 @@ for _page in PAGES:
         BLOCKS[f"{_folder}{_page.name}-{_i}"] = _block
 if not importlib.util.find_spec("dm_control"):  # it has no wheels for Python 3.13
     BLOCKS = {name: block for name, block in BLOCKS.items() if not name.startswith("dm_control.md")}
+if not importlib.util.find_spec("minari"):
+    BLOCKS = {name: block for name, block in BLOCKS.items() if "import minari" not in block}
 
 
 @pytest.mark.parametrize("name", list(BLOCKS))

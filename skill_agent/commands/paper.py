@@ -16,11 +16,14 @@ from skill_agent.options import Demo, Film, Report, Reproduce
 if TYPE_CHECKING:
     from skill_agent.experiments.reproduce import Progress
 
+_DEMO_ID = "SkillEmbed/PointMassTwoGoals-v0"
+
 
 def demo(args: Demo) -> None:
     """Train, draw, film and say where everything is."""
-    # Said before PyTorch is imported, which takes a while.
+    # Said, and tried, before PyTorch is imported, which takes a while.
     print(f"two skills of a point mass are learned (about a minute), drawn and filmed, in {args.out}", flush=True)
+    common.check_drawing(_DEMO_ID)
     from skill_agent.experiments import EXPERIMENTS, figures
     from skill_agent.files import read_json
     from skill_envs.film import check_video
@@ -30,7 +33,6 @@ def demo(args: Demo) -> None:
         run = replace(run, total_timesteps=args.timesteps)
     video = args.out / "skills.mp4"
     check_video(video)
-    common.check_drawing(run.env_id)
     common.start(run, args.seed, args.out, force=args.force)
     figures.save(figures.demo(read_json(args.out / "record.json")), args.out / "trajectories.png")
     film(Film((run.env_id,), skills=str(args.out / "skills.safetensors"), out=video, seed=args.seed))
