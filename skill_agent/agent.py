@@ -23,7 +23,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from skill_agent import arguments, objective, task_logs
+from skill_agent import arguments, hub, objective, task_logs
 from skill_agent.compiling import compiled
 from skill_agent.config import SkillConfig, make_config
 from skill_agent.copying import copy_env
@@ -276,8 +276,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         can't be changed on the way.
 
         Args:
-            path: the zip, or a file that `export_skills` wrote; of such a file, critics that were not exported start
-                afresh.
+            path: the zip; or a file that `export_skills` wrote, or its name as "hf:owner/name", of which critics that
+                were not exported start afresh.
             *args: SB3's.
             trust: whether you made the zip yourself; without, a `PickleWarning` names the risk.
             **kwargs: SB3's; of a safetensors file, ``env`` and arguments of the constructor.
@@ -290,8 +290,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         fixed = sorted({field.name for field in fields(SkillConfig)} & set(kwargs))
         if fixed:
             raise TypeError(f"load() can't change the settings {fixed}; give config=SkillConfig(...), with all of them")
-        if isinstance(path, str | os.PathLike) and str(path).endswith(SUFFIX):
-            return cls._from_skills(Path(path), *args, **kwargs)
+        if isinstance(path, str | os.PathLike) and (str(path).endswith(SUFFIX) or hub.is_name(path)):
+            return cls._from_skills(path, *args, **kwargs)
         if isinstance(path, str | os.PathLike) and os.path.isdir(path):
             raise IsADirectoryError(
                 f"{path} is a folder; if it is a checkpoint, make a model with its arguments and use load_checkpoint"
@@ -301,7 +301,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
 
     @classmethod
     def _from_skills(
-        cls, path: Path, env: GymEnv | None = None, device: torch.device | str = "auto", **kwargs: Any
+        cls, path: Any, env: GymEnv | None = None, device: torch.device | str = "auto", **kwargs: Any
     ) -> Self:
         """A model with the networks of exported skills."""
         skills = load_skills(path)

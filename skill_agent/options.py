@@ -169,9 +169,9 @@ class _Acting:
     env_ids: tyro.conf.Positional[tuple[str, ...]] = ()
     """The environment: an id of the suite or of Gymnasium, or several of one task each; by default that of the run."""
     skills: str = ""
-    """Skills: a name such as lwall, the folder of a run of train or demo, or a file of skills."""
+    """Skills: a name such as lwall, the folder of a run of train or demo, a file of skills, or hf:OWNER/NAME."""
     policy: str = ""
-    """A transferred policy: a name such as lwall, or a file left by transfer or by reproduce fig5."""
+    """A transferred policy: a name such as lwall, a file left by transfer or by reproduce fig5, or hf:OWNER/NAME."""
     model: str = ""
     """A model.zip left by train or demo, or the run's folder; loading a stranger's runs its pickles."""
 
@@ -201,7 +201,7 @@ class Play:
     """Show a policy at its own task: in a window where there is a display, else in a short video."""
 
     policy: tyro.conf.Positional[str]
-    """A transferred policy: a name such as lwall, or a file left by reproduce fig5."""
+    """A transferred policy: a name such as lwall, a file left by reproduce fig5, or hf:OWNER/NAME."""
     out: Path | None = None
     """The video, also where there is a display; must not exist. By default runs/play-NAME.mp4, which is replaced."""
     seed: int = 0
@@ -231,7 +231,7 @@ class Transfer:
     env_id: tyro.conf.Positional[str] = ""
     """The new task: an id of the suite or of Gymnasium, with the observations and actions of the skills."""
     skills: str = ""
-    """Skills: a name such as lwall, the folder of a run of train or demo, or a file of skills."""
+    """Skills: a name such as lwall, the folder of a run of train or demo, a file of skills, or hf:OWNER/NAME."""
     out: Path = Path("runs/policy.safetensors")
     """The policy; must not exist."""
     timesteps: int = 512_000
@@ -253,9 +253,9 @@ class View:
     env_id: tyro.conf.Positional[str]
     """The environment."""
     skills: str = ""
-    """Skills: a name such as lwall, the folder of a run of train or demo, or a file of skills."""
+    """Skills: a name such as lwall, the folder of a run of train or demo, a file of skills, or hf:OWNER/NAME."""
     policy: str = ""
-    """A transferred policy: a name such as lwall, or a file left by transfer or by reproduce fig5."""
+    """A transferred policy: a name such as lwall, a file left by transfer or by reproduce fig5, or hf:OWNER/NAME."""
     task: str = ""
     """The task of all episodes, by its name or its number; by default one is drawn for each."""
     seed: int = 0
@@ -267,7 +267,7 @@ class Explore:
     """Move z by sliders on a web page, and see what the skills do, several arms side by side."""
 
     skills: tyro.conf.Positional[str]
-    """Skills: a name such as lwall, the folder of a run of train or demo, or a file of skills."""
+    """Skills: a name such as lwall, the folder of a run of train or demo, a file of skills, or hf:OWNER/NAME."""
     env: str = ""
     """The environment; by default that of the skills."""
     arms: int = 3

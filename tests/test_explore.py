@@ -1,15 +1,20 @@
 """The explorer: what it shows, and its page in a browser."""
 
 import importlib.util
+import os
+import signal
+import subprocess
 import sys
 import threading
+import time
+import urllib.request
 
 import gymnasium
 import numpy as np
 import pytest
 from browser import CHROMIUM, opened, until
 from gymnasium import spaces
-from toy import Line, make_line, make_model
+from toy import ROOT, Line, make_line, make_model
 
 from skill_agent import cli, exploring, load_skills, make_task_vec_env
 from skill_agent.exploring import Arms, Scene, default_ids, scenes_of, spread
@@ -196,3 +201,20 @@ def test_a_slider_and_a_button_in_a_browser_move_the_block(page, tmp_path):
         until(lambda: page.arms.scene.name == "LWall" and len(page.arms.paths[0]) > 3, "the other scene")
         assert (browser.picture() != picture).mean() > 0.01
         assert browser.errors == []
+
+
+@needs_viser
+def test_the_command_serves_the_page_until_it_is_interrupted(tmp_path):
+    command = [sys.executable, "-m", "skill_agent.cli", "explore", "pointmass", "--arms", "2", "--port", "8790"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+        line = process.stdout.readline()
+        assert line.endswith(" shows the skills pointmass; Ctrl-C ends it\n"), process.communicate()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(line.split()[0]) as answer:
+            assert answer.status == 200 and b"<html" in answer.read().lower()
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and out == "" and "Traceback" not in err

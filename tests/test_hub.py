@@ -16,7 +16,17 @@ import torch
 from sharing import forge
 from toy import ROOT
 
-from skill_agent import SkillsFileError, cli, hub, load_policy, load_skills, publishing, push_to_hub
+from skill_agent import (
+    SkillEmbedding,
+    SkillsFileError,
+    cli,
+    hub,
+    load_policy,
+    load_skills,
+    make_skill_vec_env,
+    publishing,
+    push_to_hub,
+)
 from skill_agent.skills import TRAINED
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
@@ -125,6 +135,13 @@ def test_what_was_pushed_is_loaded(fake):
         ("me/policy", "policy.safetensors", "sha-of-None"),
     ]
     assert {path.name for path in (fake.folder / "me/skills").iterdir()} == {"README.md", "skills.safetensors"}
+
+
+def test_a_model_learns_on_from_skills_of_the_hub(fake):
+    push_to_hub("pointmass", "me/skills")
+    env = make_skill_vec_env("SkillEmbed/PointMassDuplicate-v0", 2, seed=0)
+    model = SkillEmbedding.load("hf:me/skills", env=env, device="cpu")
+    assert torch.equal(model.policy.embedding.table, load_skills("pointmass").embedding.table)
 
 
 def test_a_file_is_pushed_as_it_is(fake):
