@@ -7,6 +7,8 @@ file is, holds no pickles, and can't run code.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,11 +85,22 @@ def download(name: str, kind: str) -> Path:
         raise FileNotFoundError(
             f"{wanted} is not on the Hugging Face Hub, or is not for everyone: {_brief(error)}"
         ) from error
-    except OSError as error:
+    except Exception as error:  # of any of the packages by which it asks
         return _kept(wanted, file, error)
     _check_size(wanted, file, info)
-    fetched = huggingface_hub.hf_hub_download(wanted.repository, file, revision=info.sha)
-    return Path(fetched)
+    with reached(wanted):
+        return Path(huggingface_hub.hf_hub_download(wanted.repository, file, revision=info.sha))
+
+
+@contextmanager
+def reached(wanted: Name) -> Iterator[None]:
+    """Make an OSError of what goes wrong between here and the Hub: its client passes on errors of other packages."""
+    try:
+        yield
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        raise OSError(f"{wanted}: the Hugging Face Hub can't be reached: {_brief(error)}") from error
 
 
 def _check_size(wanted: Name, file: str, info: Any) -> None:
@@ -102,14 +115,29 @@ def _check_size(wanted: Name, file: str, info: Any) -> None:
         raise SkillsFileError(f"{wanted}: {file} has {said}; at most {MAX_BYTES:,} are read")
 
 
-def _kept(wanted: Name, file: str, error: OSError) -> Path:
-    """The file as it was fetched before, where the Hub can't be reached."""
+def _kept(wanted: Name, file: str, error: Exception) -> Path:
+    """The file as it was fetched before, where the Hub can't be reached: that of a commit, or the one fetched last.
+
+    What a branch or a tag stands for is not known without the Hub.
+    """
     import huggingface_hub
 
-    found = huggingface_hub.try_to_load_from_cache(wanted.repository, file, revision=wanted.revision)
-    if not isinstance(found, str):
-        raise OSError(f"{wanted} can't be fetched, and was not fetched before: {_brief(error)}") from error
-    return Path(found)
+    try:
+        repositories = huggingface_hub.scan_cache_dir().repos
+    except huggingface_hub.errors.CacheNotFound:
+        repositories = frozenset()
+    commits = [
+        commit
+        for repository in repositories
+        if (repository.repo_type, repository.repo_id) == ("model", wanted.repository)
+        for commit in repository.revisions
+        if wanted.revision in (None, commit.commit_hash)
+    ]
+    for commit in sorted(commits, key=lambda commit: commit.last_modified, reverse=True):
+        for found in commit.files:
+            if found.file_name == file:
+                return Path(found.file_path)
+    raise OSError(f"{wanted} can't be fetched, and was not fetched before: {_brief(error)}") from error
 
 
 def _brief(error: BaseException) -> str:

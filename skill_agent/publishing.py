@@ -68,15 +68,16 @@ def push_to_hub(
         path, networks = _whole_file(what, kind, Path(folder))
         write_whole(Path(folder) / _CARD, card(networks, name.repository, measured, license).encode())
         api = huggingface_hub.HfApi(token=token, library_name="skill-embed", library_version=__version__)
-        api.create_repo(name.repository, private=private, exist_ok=True)
-        if not force and api.file_exists(name.repository, path.name):
-            raise FileExistsError(f"{name} has a {path.name} already; choose another name, or force to replace it")
-        api.upload_folder(
-            repo_id=name.repository,
-            folder_path=folder,
-            allow_patterns=[path.name, _CARD],
-            commit_message=f"{path.name} by skill-embed {__version__}",
-        )
+        with hub.reached(name):
+            api.create_repo(name.repository, private=private, exist_ok=True)
+            if not force and api.file_exists(name.repository, path.name):
+                raise FileExistsError(f"{name} has a {path.name} already; choose another name, or force to replace it")
+            api.upload_folder(
+                repo_id=name.repository,
+                folder_path=folder,
+                allow_patterns=[path.name, _CARD],
+                commit_message=f"{path.name} by skill-embed {__version__}",
+            )
     return f"https://huggingface.co/{name.repository}"
 
 

@@ -1,7 +1,6 @@
 """Skills from and to the Hugging Face Hub: a fake of its client, and a server on this machine. No network is used."""
 
 import http.server
-import importlib.util
 import inspect
 import json
 import os
@@ -48,7 +47,7 @@ class FakeHub:
     def model_info(self, repository, *, revision=None, files_metadata=False):
         assert files_metadata
         if not self.online:
-            raise ConnectionError("no network\nat all")
+            raise RuntimeError("no network\nat all")  # the client passes on any error of its transport
         if not (self.folder / repository).exists() or revision == "v9":
             response = SimpleNamespace(headers={}, request=None, status_code=404)
             raise huggingface_hub.errors.RepositoryNotFoundError("404", response=response)
@@ -60,8 +59,20 @@ class FakeHub:
         self.fetched.append((repository, file, revision))
         return str(self.folder / repository / file)
 
-    def try_to_load_from_cache(self, repository, file, *, revision):
-        return str(self.folder / repository / file) if self.fetched else None
+    def scan_cache_dir(self):
+        if not self.fetched:
+            raise huggingface_hub.errors.CacheNotFound("no cache", self.folder)
+        repositories = {repository for repository, _, _ in self.fetched}
+        return SimpleNamespace(repos=[self._kept(repository) for repository in repositories])
+
+    def _kept(self, repository):
+        files = [SimpleNamespace(file_name=p.name, file_path=p) for p in (self.folder / repository).iterdir()]
+        commits = [
+            SimpleNamespace(commit_hash=sha, last_modified=1.0, files=files)
+            for kept, _, sha in self.fetched
+            if kept == repository
+        ]
+        return SimpleNamespace(repo_type="model", repo_id=repository, revisions=commits)
 
     def create_repo(self, repository, *, private, exist_ok):
         assert exist_ok
@@ -79,7 +90,7 @@ class FakeHub:
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
     fake = FakeHub(tmp_path / "hub")
-    for name in ("HfApi", "hf_hub_download", "try_to_load_from_cache"):
+    for name in ("HfApi", "hf_hub_download", "scan_cache_dir"):
         monkeypatch.setattr(huggingface_hub, name, getattr(fake, name))
     return fake
 
@@ -239,6 +250,9 @@ def test_without_a_network_the_file_that_was_fetched_is_taken(fake):
     load_skills("hf:me/skills")
     fake.online = False
     load_skills("hf:me/skills")
+    load_skills("hf:me/skills@sha-of-None")
+    with pytest.raises(OSError, match=r"hf:me/skills@v1 can't be fetched"):  # nothing says what v1 stands for
+        load_skills("hf:me/skills@v1")
 
 
 def test_the_command_pushes_a_run_with_its_record(fake, monkeypatch, tmp_path, capsys):
@@ -275,7 +289,7 @@ def test_the_fake_is_called_as_the_client_is():
         (client.create_repo, {"repo_id": "a/b", "private": True, "exist_ok": True}),
         (client.file_exists, {"repo_id": "a/b", "filename": "c"}),
         (client.upload_folder, dict.fromkeys(("repo_id", "folder_path", "allow_patterns", "commit_message"))),
-        (huggingface_hub.try_to_load_from_cache, {"repo_id": "a/b", "filename": "c", "revision": None}),
+        (huggingface_hub.scan_cache_dir, {}),
         (huggingface_hub.hf_hub_download, {"repo_id": "a/b", "filename": "c", "revision": None}),
     ):
         signature = inspect.signature(called)
@@ -326,27 +340,40 @@ class Server(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.skipif(importlib.util.find_spec("huggingface_hub") is None, reason="huggingface_hub is not installed")
-def test_the_real_client_fetches_from_a_server(tmp_path):
-    """In a process of its own: the client reads the address of the Hub when it is imported."""
+def load_elsewhere(endpoint, home, names):
+    """What a process prints that loads skills: the client reads the address of the Hub when it is imported."""
     code = (
-        "from skill_agent import load_skills\n"
-        "for name in ('hf:me/skills', 'hf:me/skills@v1'): print(load_skills(name).embedding_distribution.dim)\n"
-        "try: load_skills('hf:me/other')\n"
-        "except FileNotFoundError as error: print(error)\n"
+        "import sys\nfrom skill_agent import load_skills\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: print(load_skills(name).embedding_distribution.dim)\n"
+        "    except OSError as error: print(type(error).__name__, error)\n"
     )
+    kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    options = {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    environment = {**kept, **options, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_real_client_fetches_from_a_server_and_finds_it_again_without(tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-        address = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path)}
-        environment = {**kept, **address, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", code], env={**environment, "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        found = load_elsewhere(endpoint, tmp_path, ["hf:me/skills", "hf:me/skills@v1", "hf:me/other"])
         server.shutdown()
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[:2] == ["3", "3"] and lines[2].startswith("hf:me/other is not on the Hugging Face Hub")
+    assert found[:2] == ["3", "3"]
+    assert found[2].startswith("FileNotFoundError hf:me/other is not on the Hugging Face Hub")
     assert any("resolve" in path for path in Server.asked)
     assert list(tmp_path.rglob("skills.safetensors"))
+    # The server is gone.
+    names = ["hf:me/skills", f"hf:me/skills@{Server.sha}", "hf:me/skills@v1", "hf:me/other"]
+    found = load_elsewhere(endpoint, tmp_path, names)
+    assert found[:2] == ["3", "3"] and all("can't be fetched" in line for line in found[2:])
