@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import math
 import queue
 import time
@@ -65,6 +66,8 @@ class Page:
         self._chosen: list[int] = [0]  # whose z the sliders are
         self._asked: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._paused = self._stopped = False
+        # Browsers open connections that they close unused. That is no error to tell of.
+        logging.getLogger("websockets").setLevel(logging.CRITICAL)
         with contextlib.redirect_stdout(io.StringIO()):  # where the page is, the command says
             self._server = _Server(host=HOST, port=port, label="Skill Embed", verbose=False)
         self.url = f"http://{HOST}:{self._server.get_port()}/"
@@ -189,10 +192,13 @@ class Page:
         rows = ["| arm | z | in the goal | episodes |", "|---|---|---|---|"]
         for k, code in enumerate(self.arms.code):
             colour = "#{:02x}{:02x}{:02x}".format(*COLOURS[k])
-            said = {None: "not told", True: "**yes**", False: "no"}[self.arms.success[k]]
+            said = {None: "", True: "**yes**", False: "no"}[self.arms.success[k]]
             z = ", ".join(f"{value:.1f}" for value in code[:4]) + (", ..." if len(code) > 4 else "")
             name = f'<span style="color:{colour}">&#9679;</span>&nbsp;{k + 1}{" *" if k in self._chosen else ""}'
-            rows.append(f"| {name} | {z} | {said} | {self.arms.succeeded[k]} of {self.arms.finished[k]} |")
+            count = str(self.arms.finished[k])
+            if self.arms.success[k] is not None:
+                count = f"{self.arms.succeeded[k]} of {count}"
+            rows.append(f"| {name} | {z} | {said} | {count} |")
         text = "\n".join(rows)
         if text != self._table.content:
             self._table.content = text

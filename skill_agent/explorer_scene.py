@@ -33,12 +33,13 @@ class Shown:
         """Draw the arms' model ``n`` times, in a row."""
         self._server, self._arms = server, arms
         model, count = arms.model, len(arms.code)
-        place = (np.arange(count) - (count - 1) / 2) * _GAP * model.stat.extent
+        self._middle, self._extent = _looked_at(model, arms.data()[0])
+        place = (np.arange(count) - (count - 1) / 2) * _GAP * self._extent
         # From the camera's side, the first one is on the left.
         self._offsets = np.outer(place, _sideways(model))
         server.scene.set_up_direction("+z")
         server.scene.configure_environment_map(environment_intensity=0.5)
-        server.scene.configure_fog(near=6.0 * model.stat.extent, far=30.0 * model.stat.extent, color=(245, 247, 250))
+        server.scene.configure_fog(near=8.0 * self._extent, far=50.0 * self._extent, color=(245, 247, 250))
         self._look(model, count)
         self._handles: list[Any] = []
         self._bodies: dict[int, list[Any]] = {}
@@ -56,23 +57,15 @@ class Shown:
 
     def _look(self, model: mujoco.MjModel, count: int) -> None:
         """Let new visitors see all copies, from a place in front of the row."""
-        camera, centre, right = self._server.initial_camera, self._middle(), _sideways(model)
+        camera, centre, right = self._server.initial_camera, self._middle, _sideways(model)
         direction = _view(model)
         direction = direction - 0.75 * (direction @ right) * right
-        distance = model.stat.extent * (1.2 + 0.75 * count)
+        distance = self._extent * (1.2 + 0.75 * count)
         if direction[2] > 0.9:  # from above, where a camera has no upright
             direction = np.array([0.0, -0.4, 1.0])
         camera.position = tuple(centre + direction / np.linalg.norm(direction) * distance)
         camera.look_at = tuple(centre)
         camera.fov = np.radians(45)
-
-    def _middle(self) -> Float:
-        """The middle (3,) of all bodies that are near the scene's: some keep what is not used far away."""
-        stat = self._arms.model.stat
-        places = self._arms.data()[0].xpos[1:]
-        near = places[np.linalg.norm(places - stat.center, axis=1) < 2 * stat.extent]
-        middle: Float = (near.min(0) + near.max(0)) / 2 if len(near) else stat.center.copy()
-        return middle
 
     def _draw_body(self, model: mujoco.MjModel, body: int) -> None:
         """Add the meshes of a body: those of equal looks together."""
@@ -115,13 +108,13 @@ class Shown:
         grid = self._server.scene.add_grid(
             f"/floor/{geom}",
             infinite_grid=True,
-            cell_size=0.25 * model.stat.extent,
-            section_size=model.stat.extent,
+            cell_size=0.25 * self._extent,
+            section_size=self._extent,
             cell_color=(214, 219, 226),
             section_color=(196, 203, 212),
             plane_color=(236, 239, 243),
             plane_opacity=1.0,
-            fade_distance=20.0 * model.stat.extent,
+            fade_distance=20.0 * self._extent,
             shadow_opacity=0.25,
             position=model.geom_pos[geom],
             wxyz=model.geom_quat[geom],
@@ -130,14 +123,13 @@ class Shown:
 
     def _lines(self, name: str, colour: tuple[int, int, int], thickness: float) -> Any:
         nothing = np.zeros((1, 2, 3), np.float32)
-        thick = thickness * self._arms.model.stat.extent
+        thick = thickness * self._extent
         handle = self._server.scene.add_line_segments(name, nothing, colour, thickness=thick)
         self._handles.append(handle)
         return handle
 
     def _name(self, k: int) -> Any:
-        model = self._arms.model
-        place = self._offsets[k] + model.stat.center + (0.0, 0.0, 0.7 * model.stat.extent)
+        place = self._offsets[k] + self._middle + (0.0, 0.0, 0.7 * self._extent)
         handle = self._server.scene.add_label(f"/names/{k}", "", position=place, anchor="bottom-center")
         self._handles.append(handle)
         return handle
@@ -177,6 +169,29 @@ class Shown:
         """Take everything away."""
         for handle in self._handles:
             handle.remove()
+
+
+def _looked_at(model: mujoco.MjModel, data: mujoco.MjData) -> tuple[Float, float]:
+    """The middle (3,) and the size of what is to be seen [m].
+
+    The suite's scenes say their size. That of others often counts a floor or a long rail; there, what moves is measured.
+    """
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    for g in range(model.ngeom):
+        place, radius = data.geom_xpos[g], model.geom_rbound[g]  # the radius of a plane is 0
+        moves = model.body_weldid[model.geom_bodyid[g]] > 0
+        near = np.linalg.norm(place - model.stat.center) < 2 * model.stat.extent
+        if radius > 0 and near and (moves or _has_camera(model)):
+            low, high = np.minimum(low, place - radius), np.maximum(high, place + radius)
+    if not np.isfinite(low).all():
+        return model.stat.center.copy(), float(model.stat.extent)
+    size = model.stat.extent if _has_camera(model) else np.linalg.norm(high - low)
+    return (low + high) / 2, float(size)
+
+
+def _has_camera(model: mujoco.MjModel) -> bool:
+    """Whether a scene says from where it is looked at, as those of the suite do."""
+    return bool(mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "scene") >= 0)
 
 
 def _view(model: mujoco.MjModel) -> Float:

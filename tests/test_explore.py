@@ -201,6 +201,8 @@ def test_a_slider_and_a_button_in_a_browser_move_the_block(page, tmp_path):
         until(lambda: page.arms.scene.name == "LWall" and len(page.arms.paths[0]) > 3, "the other scene")
         assert (browser.picture() != picture).mean() > 0.01
         assert browser.errors == []
+        asked = "performance.getEntriesByType('resource').map((entry) => entry.name)"
+        assert browser.run(f"{asked}.filter((name) => !name.startsWith(location.origin))") == []
 
 
 @needs_viser
