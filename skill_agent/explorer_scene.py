@@ -39,7 +39,6 @@ class Shown:
         self._offsets = np.outer(place, _sideways(model))
         server.scene.set_up_direction("+z")
         server.scene.configure_environment_map(environment_intensity=0.5)
-        server.scene.configure_fog(near=8.0 * self._extent, far=50.0 * self._extent, color=(245, 247, 250))
         self._look(model, count)
         self._handles: list[Any] = []
         self._bodies: dict[int, list[Any]] = {}
@@ -174,7 +173,7 @@ class Shown:
 def _looked_at(model: mujoco.MjModel, data: mujoco.MjData) -> tuple[Float, float]:
     """The middle (3,) and the size of what is to be seen [m].
 
-    The suite's scenes say their size. That of others often counts a floor or a long rail; there, what moves is measured.
+    The suite's scenes say their size. That of others often counts a floor or a long rail, so what moves is measured.
     """
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for g in range(model.ngeom):
