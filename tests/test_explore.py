@@ -150,6 +150,7 @@ def page(skills):
     from skill_agent.explorer import Page
 
     page = Page(skills, scenes_of([PUSH.env_id, "SkillEmbed/LWall-v0"]), arms=2, port=8765)
+    page.arms.period = 0.02  # faster than life
     thread = threading.Thread(target=page.run)
     thread.start()
     yield page
