@@ -21,7 +21,7 @@ FLAGS = [
     *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
 ]
 KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35}
-SLOWEST = 60  # [s]
+SLOWEST = 120  # a loaded machine draws slowly [s]
 
 
 class Browser:

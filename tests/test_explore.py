@@ -150,7 +150,6 @@ def page(skills):
     from skill_agent.explorer import Page
 
     page = Page(skills, scenes_of([PUSH.env_id, "SkillEmbed/LWall-v0"]), arms=2, port=8765)
-    page.arms.period = 0.02  # faster than life
     thread = threading.Thread(target=page.run)
     thread.start()
     yield page
@@ -171,9 +170,29 @@ def test_the_page_is_on_this_machine_alone(page):
 
 
 @needs_viser
+def test_the_page_shows_own_tasks_and_does_what_it_is_asked():
+    from skill_agent.explorer import Page
+
+    policy = make_model(make_task_vec_env("InvertedPendulum-v5", 1)).policy
+    page = Page(policy, scenes_of(["InvertedPendulum-v5"]), arms=3, port=8775)
+    assert 0.5 < page._shown._extent < 2 and np.abs(page._shown._middle).max() < 0.5  # the pole's, not the rail's [m]
+    page._ask(lambda: page._choose_arm("all"))
+    page._ask(lambda: page._set_entry(0, 0.25))
+    page._ask(lambda: page._choose_arm("2"))
+    page._ask(lambda: page._set(page._means["InvertedPendulum-v5"]))
+    page._ask(lambda: page._pause(True))
+    page._ask(page.stop)
+    page.run()
+    assert page.arms.code[[0, 2], 0].tolist() == [0.25, 0.25] and page._folder.label == "The skill z of arm 2"
+    assert (page.arms.code[1] == page._means["InvertedPendulum-v5"]).all()
+    assert page._sliders[0].value == pytest.approx(page.arms.code[1, 0], abs=0.01)
+    assert len(page.arms.paths[0]) == 1 and "| 0 |" in page._table.content
+
+
+@needs_viser
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_a_slider_and_a_button_in_a_browser_move_the_block(page, tmp_path):
-    with opened(page.url, tmp_path) as browser:
+    with opened(page.url, tmp_path, 760, 560) as browser:
         browser.until("document.body.innerText.includes('mean of Lift')")
         until(lambda: page.arms.finished.min() >= 1, "an episode")
         pushed = page.arms.paths[0][-1] if page.arms.over.all() else None
@@ -192,7 +211,7 @@ def test_a_slider_and_a_button_in_a_browser_move_the_block(page, tmp_path):
         lifted = page.arms.paths[0][-1]
         assert lifted[2] > 0.06 and (pushed is None or lifted[2] > pushed[2] + 0.02)  # [m]
         picture = browser.picture()
-        assert picture[..., :900, :].std() > 10  # something is drawn beside the controls
+        assert picture[:, :400].std() > 10  # something is drawn beside the controls
 
         browser.click(button("2"))
         browser.until("document.body.innerText.includes('The skill z of arm 2')")
