@@ -28,13 +28,13 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
 
         Args:
             tasks: names from `skill_envs.TASKS`.
-            **kwargs: reward_type, arc, render_mode, width, height, shadow_size.
+            **kwargs: reward_type, arc, layout, render_mode, width, height, shadow_size.
 
         Raises:
             TypeError: an unknown keyword argument.
             ValueError: an invalid value; the message lists the valid ones.
         """
-        valid = ("reward_type", "arc", "render_mode", "width", "height", "shadow_size")
+        valid = ("reward_type", "arc", "layout", "render_mode", "width", "height", "shadow_size")
         checks.no_unknown({k: v for k, v in kwargs.items() if k not in valid}, valid)
         self.batch = SkillVectorEnv(tasks, 1, autoreset_mode=AutoresetMode.DISABLED, num_threads=1, **kwargs)
         self.metadata = {k: v for k, v in self.batch.metadata.items() if k != "autoreset_mode"}
