@@ -131,6 +131,8 @@ class _Acting:
     """A transferred policy: a name such as lwall, or a file left by transfer or by reproduce fig5."""
     model: str = ""
     """A model.zip left by train or demo, or the run's folder; loading a stranger's runs its pickles."""
+    layout: int = 0
+    """Where the fixtures of SpringWall, LWall or RailPush are: one of their layouts."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,8 @@ class Transfer:
     """Seed of everything."""
     hold: int = 5
     """Steps for which a z is held."""
+    layout: int = 0
+    """Where the fixtures of SpringWall, LWall or RailPush are: one of their layouts."""
     n_envs: int = 64
     """Environments stepped together, at most 10,000."""
     force: bool = False
@@ -215,6 +219,8 @@ class View:
     """A transferred policy: a name such as lwall, or a file left by transfer or by reproduce fig5."""
     task: str = ""
     """The task of all episodes, by its name or its number; by default one is drawn for each."""
+    layout: int = 0
+    """Where the fixtures of SpringWall, LWall or RailPush are: one of their layouts."""
     seed: int = 0
     """Seed of start states, tasks, z and actions."""
 

@@ -63,8 +63,9 @@ def arc(value: Any, names: Sequence[str]) -> str | None:
 def layouts(value: Any, names: Sequence[str], num_envs: int) -> tuple[int, ...]:
     """The layout of each environment, of one for all or of ``num_envs``; all tasks have them, or it is a ValueError."""
     valid = range(1 + min(len(TASKS[name].others) for name in names))
-    several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
-    given = list(value) if several and np.ndim(value) == 1 else [value]
+    several = isinstance(value, np.ndarray) and value.ndim > 0
+    several |= isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    given = list(value) if several else [value]
     whole = all(isinstance(number, Integral) and not isinstance(number, bool | np.bool_) for number in given)
     if not whole or not all(number in valid for number in given) or (several and len(given) != num_envs):
         have = [name for name in TASKS if TASKS[name].others]

@@ -13,8 +13,8 @@ import numpy as np
 
 from skill_envs import kinematics, scenes
 from skill_envs.arrays import Float
-from skill_envs.layouts import LAYOUTS, Boards, LWall, RailPush, SpringWall
-from skill_envs.scenes import CENTRE, HALF_BLOCK, SPRING_STIFFNESS, TABLE_HEIGHT, Camera
+from skill_envs.layouts import LAYOUTS, LWall, RailPush, SpringWall
+from skill_envs.scenes import CENTRE, HALF_BLOCK, NO_BOARDS, SPRING_STIFFNESS, TABLE_HEIGHT, Boards, Camera
 from skill_envs.task import Channel, Task
 
 Point = tuple[float, float, float]
@@ -169,7 +169,7 @@ def _task(
     camera: Camera = _FRONT,
     light_shaping: float = 0.0,
     after_step: Callable[[Float, Float], Float] | None = None,
-    boards: Boards | None = None,
+    boards: Boards = NO_BOARDS,
     stiffness: float = SPRING_STIFFNESS,
     table_height: float = TABLE_HEIGHT,
 ) -> Task:
@@ -177,15 +177,13 @@ def _task(
 
     The fixtures of ``boards``, such as "wall" of "wall/wall", are added to those named.
     """
-    with_boards = (*fixtures, *(name.split("/")[0] for name in boards or {}))
+    with_boards = (*fixtures, *(name.split("/")[0] for name in boards))
     marker = (min(radius, 0.1), 0.001)
     yaw_noise = 0.0 if "rail" in fixtures else YAW_NOISE
     ground = (goal[0], goal[1], max(goal[2], heights[0]) - HALF_BLOCK + 0.002)  # under the lowest block at the goal
     return Task(
         summary=summary,
-        scene=lambda: scenes.manipulation(
-            with_boards, block, ground, marker, camera, stiffness, boards, table_height
-        ),
+        scene=lambda: scenes.manipulation(with_boards, block, ground, marker, camera, stiffness, boards, table_height),
         start=_start(block, ring, arc, yaw_noise),
         observe=_observe,
         position=lambda qpos: qpos[:, _BLOCK],

@@ -6,18 +6,18 @@ Everything that depends on a layout derives from its row: the scene, the starts,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from skill_envs.arrays import Float
-from skill_envs.scenes import SPRING_STIFFNESS, TABLE_HEIGHT, Board
+from skill_envs.scenes import SPRING_STIFFNESS, TABLE_HEIGHT, Board, Boards
 
 DEVELOPMENT = tuple(range(1, 9))
 TEST = tuple(range(9, 17))
 
-Boards = dict[str, Board]
 _HALF_BOARD = 0.006  # thickness [m]
 _CLEAR = 0.09  # from the end of the L-wall's far side to the way around it [m]
 _CLEAR_OF_WALL = 0.10  # from the end of a wall to the way around it [m]
@@ -46,6 +46,7 @@ class LWall:
     far: float = _varies("length of the far side [m]", 0.196)
     left: float = _varies("length of the left side [m]", 0.184)
     gap: float = _varies("distance of both sides from the goal [m]", 0.095)
+    height: float = _varies("height of the wall [m]", 0.3)
     mirrored: bool = _varies("left side on the right", False)
 
     @property
@@ -55,8 +56,8 @@ class LWall:
         left = (self.gap - _HALF_BOARD - self.left / 2, self.gap)
         turn = np.radians(self.turn)
         return {
-            "l_wall/far": Board(*self._placed(far), self.far, turn, height=0.3),
-            "l_wall/left": Board(*self._placed(left), self.left, turn, height=0.3),
+            "l_wall/far": Board(*self._placed(far), self.far, turn, self.height),
+            "l_wall/left": Board(*self._placed(left), self.left, turn, self.height),
         }
 
     def arc(self, arc: tuple[float, float]) -> tuple[float, float]:
@@ -106,9 +107,8 @@ class SpringWall:
         return {"l_wall/left": wall, "l_wall/far": side}
 
     def way(self, block: Float, goal: Float) -> list[Float]:
-        """Around the end that is nearer, or that has no side."""
-        towards_arm = self.shift >= 0 or self.side > 0
-        return _around((self.shift, self._MIDDLE), self.length, self.turn, towards_arm, block, goal)
+        """Around the end that is nearer to the arm and has no side."""
+        return _around((self.shift, self._MIDDLE), self.length, self.turn, True, block, goal)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class RailPush:
     shift: float = _varies("shift of the wall, away from the arm [m]", 0.0)
     distance: float = _varies("distance of the wall from the goal [m]", 0.1)
     turn: float = _varies("turn of the wall [degrees]", 0.0)
-    tall: float = _varies("height of the wall, from the table [m]", 0.1)
+    tall: float = _varies("height of the wall, from the table [m]", 0.12)
 
     @property
     def boards(self) -> Boards:
@@ -143,8 +143,8 @@ def _around(
     """A way around an end of a wall: along the wall, past its end, and back along it."""
     frame = _turned(turn)
     past = (length / 2 + _CLEAR_OF_WALL) * (-1.0 if towards_arm else 1.0)
-    across = [float(frame[:, 1] @ (place - middle)) for place in (block, goal)]
-    return [middle + frame @ (past, y) for y in across]
+    before, behind = (float(frame[:, 1] @ (place - middle)) for place in (block, goal))
+    return [middle + frame @ (past, y) for y in (before, behind)]
 
 
 def _turned(degrees: float) -> Float:
@@ -158,17 +158,77 @@ def _rounded(length: float) -> float:
     return round(float(length), 9)
 
 
+# Layout k of development and layout k + 8 of the test are of one kind, and about as hard for random skills, which is all
+# that they were chosen by (benchmarks/layouts.py).
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "Wall": (SpringWall(stiffness=0.0),),
     "SpringWall": (
         SpringWall(),
+        SpringWall(length=0.20, shift=0.03),
+        SpringWall(length=0.20, shift=0.04),
+        SpringWall(length=0.18, shift=0.03, turn=-30.0),
+        SpringWall(length=0.16, turn=30.0),
+        SpringWall(length=0.16, shift=0.03, stiffness=120.0),
+        SpringWall(length=0.24, shift=0.04, stiffness=80.0),
+        SpringWall(length=0.10, side=0.05),
+        SpringWall(length=0.14, side=0.04),
+        #
+        SpringWall(length=0.22, shift=0.02),
+        SpringWall(length=0.24, shift=0.02),
+        SpringWall(length=0.20, shift=0.03, turn=-15.0),
+        SpringWall(length=0.12, shift=0.02, turn=30.0),
+        SpringWall(length=0.20, shift=0.02, stiffness=115.0),
+        SpringWall(length=0.26, shift=0.04, stiffness=80.0),
+        SpringWall(length=0.12, side=0.04),
+        SpringWall(length=0.12, shift=0.01, side=0.04),
     ),
     "LWall": (
         LWall(),
-        LWall(turn=-30.0),
-        LWall(turn=-60.0),
+        LWall(turn=-15.0, gap=0.085),
+        LWall(turn=-20.0, gap=0.085, far=0.18),
+        LWall(turn=-30.0, gap=0.09, far=0.17),
+        LWall(turn=-60.0, gap=0.09, far=0.17),
+        LWall(far=0.22, left=0.24),
+        LWall(turn=15.0, far=0.25, height=0.2),
+        LWall(turn=45.0, far=0.28, height=0.2),
+        LWall(turn=-30.0, far=0.15, mirrored=True),
+        #
+        LWall(turn=-10.0, gap=0.085),
+        LWall(turn=-15.0, gap=0.085, far=0.18),
+        LWall(turn=-25.0, gap=0.09, far=0.17),
+        LWall(turn=-45.0, gap=0.09, far=0.17),
+        LWall(far=0.23, left=0.12),
+        LWall(turn=20.0, far=0.25, height=0.25),
+        LWall(turn=50.0, far=0.27, height=0.2),
+        LWall(turn=-40.0, far=0.15, mirrored=True),
     ),
     "RailPush": (
         RailPush(),
+        RailPush(length=0.10, shift=-0.03),
+        RailPush(length=0.10, shift=0.05, tall=0.14),
+        RailPush(length=0.10, height=0.07),
+        RailPush(length=0.10, height=0.13),
+        RailPush(length=0.10, shift=0.03, turn=-45.0),
+        RailPush(length=0.10, shift=0.03, turn=20.0),
+        RailPush(length=0.06),
+        RailPush(length=0.20, shift=0.02, tall=0.10),
+        #
+        RailPush(length=0.08, shift=-0.04, distance=0.075),
+        RailPush(length=0.08, shift=0.04, distance=0.09),
+        RailPush(length=0.10, shift=0.03, height=0.07),
+        RailPush(length=0.06, height=0.13),
+        RailPush(length=0.10, shift=-0.03, turn=-20.0),
+        RailPush(length=0.10, shift=0.03, turn=45.0),
+        RailPush(length=0.08),
+        RailPush(length=0.16, tall=0.10),
     ),
 }  # fmt: skip
+
+
+def named_layouts(tasks: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """All layouts of tasks: names such as "Push", "LWall" and "LWall(layout=3)" to the task and the layout."""
+    found = {}
+    for task in tasks:
+        for layout in range(len(LAYOUTS.get(task, (None,)))):
+            found[f"{task}(layout={layout})" if layout else task] = (task, layout)
+    return found

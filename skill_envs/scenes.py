@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import mujoco
@@ -119,6 +120,10 @@ class Board(NamedTuple):
     bottom: float = 0.0  # height of its lower edge over the floor [m]
 
 
+Boards = Mapping[str, Board]  # by the names of fixture and body, such as "l_wall/far"
+NO_BOARDS: Boards = MappingProxyType({})
+
+
 def manipulation(
     fixtures: tuple[str, ...],
     block: tuple[float, float, float],
@@ -126,7 +131,7 @@ def manipulation(
     goal_size: tuple[float, float],
     camera: Camera,
     spring_stiffness: float = 0.0,
-    boards: Mapping[str, Board] | None = None,
+    boards: Boards = NO_BOARDS,
     table_height: float = TABLE_HEIGHT,
 ) -> mujoco.MjSpec:
     """The arm, the block and every fixture, those not in ``fixtures`` switched off.
@@ -141,8 +146,7 @@ def manipulation(
         goal_size: radius and half-height of the goal's marker [m].
         camera: the view.
         spring_stiffness: of the spring, if it is on [N/m].
-        boards: places of boards by the names of their fixture and body, such as "l_wall/far"; the others stand where
-            their assets have them.
+        boards: where boards are; the others stand where their assets have them.
         table_height: of the table, if it is on [m].
 
     Raises:
@@ -164,8 +168,9 @@ def manipulation(
             _switch_off(part)
             place[2] -= _FAR_BELOW
         for body in part.worldbody.bodies:
-            if f"{name}/{body.name}" in (boards or {}):
-                _place(body, boards[f"{name}/{body.name}"])
+            board = boards.get(f"{name}/{body.name}")
+            if board is not None:
+                _place(body, board)
         if name == "table":
             table = part.body("table")
             table.pos[2] = table.first_geom().size[2] = table_height / 2

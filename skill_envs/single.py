@@ -59,6 +59,11 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
     def reward_type(self, value: str) -> None:
         self.batch.reward_type = value
 
+    @property
+    def layout(self) -> int:
+        """Where the task's fixtures are; it can't be changed."""
+        return int(self.batch.layout[0])
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start a new episode; ``options={"task": k}`` fixes its task, or the parameters of its task.
 

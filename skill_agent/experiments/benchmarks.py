@@ -110,6 +110,13 @@ SCHEMAS: dict[str, Schema] = {
         "seed": _COUNT,
         "tasks": {"*": {"any_step": _SHARE, "last_step": _SHARE, "diverged": _SHARE}},
     },
+    "layouts": {
+        "episodes": whole(low=1),
+        "hold": whole(low=1),
+        "seed": _COUNT,
+        "skills": {"*": [TEXT]},
+        "tasks": {"*": [dict.fromkeys(("any_step", "last_step"), number("seeds", low=0, high=1))]},
+    },
 }
 
 
