@@ -14,6 +14,7 @@ from pathlib import Path
 
 import gymnasium
 import imageio.v3 as iio
+import mujoco
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skill_agent.experiments.benchmarks import read_benchmark
 from skill_envs import ENVIRONMENTS, TASKS, SkillEnv, SkillVectorEnv, Task, rewards
 from skill_envs.layouts import DEVELOPMENT, LAYOUTS, TEST
+from skill_envs.scenes import CENTRE
 
 FOLDER = Path(__file__).with_name("envs")
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -173,7 +175,7 @@ def _layouts(tasks: tuple[str, ...]) -> str:
 {_range(DEVELOPMENT)} are for development, such as the choice of settings. {_range(TEST)} are for tests alone.
 `make_vec(..., num_envs=n, layout=[...])` runs several in one batch.
 
-![The layouts]({name}-v0-layouts.png)
+![The layouts from above, without the arm]({name}-v0-layouts.png)
 
 {_table(header, lines)}
 
@@ -345,20 +347,34 @@ def write_pictures(folder: Path) -> None:
         env.close()
 
 
+def _from_above(task: Task) -> NDArray[np.uint8]:
+    """What a task's scene looks like at a start, seen from above and without the arm, which would hide it."""
+    model = task.compile()
+    arm = [i for i in range(model.ngeom) if model.geom(i).name.startswith("arm/")]
+    model.geom_matid[arm], model.geom_rgba[arm] = -1, 0.0
+    data = mujoco.MjData(model)
+    data.qpos[:], _ = task.start(np.random.default_rng(0))
+    mujoco.mj_forward(model, data)
+    camera = mujoco.MjvCamera()
+    camera.lookat, camera.distance, camera.azimuth, camera.elevation = (*CENTRE[:2], 0.05), 1.0, 0.0, -78.0
+    with mujoco.Renderer(model, SMALL, SMALL) as renderer:
+        renderer.update_scene(data, camera)
+        frame: NDArray[np.uint8] = renderer.render()
+    return frame
+
+
 def write_layouts(folder: Path) -> None:
     """Write a picture of all layouts of each task that has several into ``folder``, one beside the other."""
-    for name in TASKS:
-        count = 1 + len(TASKS[name].others)
-        if count == 1:
+    for name, task in TASKS.items():
+        if not task.others:
             continue
-        env = SkillVectorEnv([name], count, layout=range(count), render_mode="rgb_array", width=SMALL, height=SMALL)
-        env.reset(seed=[0] * count)
-        frames = [named(frame, f"layout {k}") for k, frame in enumerate(env.render() or ())]
-        frames += [np.full_like(frames[0], 255)] * (-count % LAYOUT_COLUMNS)
-        frames = [np.pad(frame, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for frame in frames]
+        frames = []
+        for k in range(1 + len(task.others)):
+            frame = named(_from_above(task.layout(k)), f"layout {k}")
+            frames.append(np.pad(frame, ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
+        frames += [np.full_like(frames[0], 255)] * (-len(frames) % LAYOUT_COLUMNS)
         rows = [np.hstack(frames[i : i + LAYOUT_COLUMNS]) for i in range(0, len(frames), LAYOUT_COLUMNS)]
         iio.imwrite(folder / f"{name}-v0-layouts.png", np.vstack(rows)[:-GAP, :-GAP])
-        env.close()
 
 
 def main() -> None:

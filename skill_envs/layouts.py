@@ -158,8 +158,8 @@ def _rounded(length: float) -> float:
     return round(float(length), 9)
 
 
-# Layout k of development and layout k + 8 of the test are of one kind, and about as hard for random skills, which is all
-# that they were chosen by (benchmarks/layouts.py).
+# Layouts k and k + 8, of development and of the test, are of one kind and about as hard for random skills. That is all
+# they were chosen by (benchmarks/layouts.py).
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "Wall": (SpringWall(stiffness=0.0),),
     "SpringWall": (
@@ -190,7 +190,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
         LWall(turn=-60.0, gap=0.09, far=0.17),
         LWall(far=0.22, left=0.24),
         LWall(turn=15.0, far=0.25, height=0.2),
-        LWall(turn=45.0, far=0.28, height=0.2),
+        LWall(turn=35.0, far=0.27, height=0.22),
         LWall(turn=-30.0, far=0.15, mirrored=True),
         #
         LWall(turn=-10.0, gap=0.085),
@@ -199,7 +199,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
         LWall(turn=-45.0, gap=0.09, far=0.17),
         LWall(far=0.23, left=0.12),
         LWall(turn=20.0, far=0.25, height=0.25),
-        LWall(turn=50.0, far=0.27, height=0.2),
+        LWall(turn=50.0, far=0.26, height=0.2),
         LWall(turn=-40.0, far=0.15, mirrored=True),
     ),
     "RailPush": (
