@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,15 +42,14 @@ def random_skills(skills: SkillPolicy, task: str, layout: int, episodes: int, ho
     return {"any_step": round(float(any_success.mean()), 3), "last_step": round(float(success.mean()), 3)}
 
 
-def screened(task: str, files: Sequence[Path], episodes: int, hold: int, seed: int) -> list[dict[str, list[float]]]:
-    """For each layout of a task, what `random_skills` says of each file of skills."""
-    skills = [load_skills(file) for file in files]
+def screened(task: str, files: Sequence[Path], episodes: int, hold: int, seed: int) -> list[dict[str, Any]]:
+    """For each layout of a task, what `random_skills` says of each file of skills, by its name."""
+    skills = {file.stem: load_skills(file) for file in files}
     rows = []
     for layout in range(1 + len(TASKS[task].others)):
-        found = [random_skills(policy, task, layout, episodes, hold, seed) for policy in skills]
-        row = {name: [one[name] for one in found] for name in found[0]}
-        print(f"{task:12s} layout {layout:2d}   any step {row['any_step']}   last step {row['last_step']}", flush=True)
-        rows.append(row)
+        rows.append({name: random_skills(skills[name], task, layout, episodes, hold, seed) for name in skills})
+        shares = "  ".join(f"{row['any_step']:4.0%} ({row['last_step']:.0%})" for row in rows[-1].values())
+        print(f"{task:12s} layout {layout:2d}   any step (last step): {shares}", flush=True)
     return rows
 
 
@@ -63,11 +63,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    record = {name: getattr(args, name) for name in ("episodes", "hold", "seed")}
-    record["skills"], record["tasks"] = {}, {}
+    record: dict[str, Any] = {name: getattr(args, name) for name in ("episodes", "hold", "seed")}
+    record["tasks"] = {}
     for task, family in SKILLS.items():
         files = sorted(args.folder.glob(f"{family}-seed*.safetensors"))
-        record["skills"][task] = [file.stem for file in files]
         record["tasks"][task] = screened(task, files, args.episodes, args.hold, args.seed)
     write_listed(args.out, (json.dumps(record, indent=2) + "\n").encode())
 

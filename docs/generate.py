@@ -161,7 +161,7 @@ def _layouts(tasks: tuple[str, ...]) -> str:
     for k, row in enumerate(rows):
         called = f"{name}(layout={k})" if k else name
         uses = "development" if k in DEVELOPMENT else "test" if k in TEST else "the paper's"
-        skills = ", ".join(f"{share:.0%}" for share in screened["tasks"][name][k]["any_step"])
+        skills = ", ".join(f"{found['any_step']:.0%}" for found in screened["tasks"][name][k].values())
         lines.append((
             k, uses, *(_cell(getattr(row, field.name)) for field in fields), skills,
             f"{random['tasks'][called]['last_step']:.1%}",
@@ -181,7 +181,7 @@ def _layouts(tasks: tuple[str, ...]) -> str:
 
 "Random z" is the share of {screened["episodes"]} episodes with a success at any step, where z is drawn at random from
 the marginal of trained skills and held for {screened["hold"]} steps. The skills are \
-{", ".join(f"`{file}`" for file in screened["skills"][name])}. "Random actions" and "demonstration" count successes at
+{", ".join(f"`{file}`" for file in screened["tasks"][name][0])}. "Random actions" and "demonstration" count successes at
 the end.
 
 """
@@ -192,7 +192,9 @@ def _range(layouts: Sequence[int]) -> str:
 
 
 def _cell(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else {True: "yes", False: ""}.get(value, str(value))  # type: ignore[call-overload]
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _channels(channels: tuple[tuple[str, float, float, str], ...]) -> str:

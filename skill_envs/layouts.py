@@ -18,7 +18,7 @@ from skill_envs.scenes import SPRING_STIFFNESS, TABLE_HEIGHT, Board, Boards
 DEVELOPMENT = tuple(range(1, 9))
 TEST = tuple(range(9, 17))
 
-_HALF_BOARD = 0.006  # thickness [m]
+_HALF_BOARD = 0.006  # half the thickness of a board [m]
 _CLEAR = 0.09  # from the end of the L-wall's far side to the way around it [m]
 _CLEAR_OF_WALL = 0.10  # from the end of a wall to the way around it [m]
 

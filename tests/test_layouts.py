@@ -1,8 +1,10 @@
 """Layouts of the transfer tasks: what every one of them promises, and that all that names a task names its layout."""
 
 import copy
+import hashlib
 import json
 import pickle
+import re
 import sys
 import warnings
 
@@ -11,6 +13,7 @@ import mujoco
 import numpy as np
 import pytest
 from suite import actions_for, equal, rollout
+from toy import ROOT
 
 from skill_agent import (
     CheckpointError,
@@ -24,11 +27,13 @@ from skill_agent import (
     save_checkpoint,
     transfer,
 )
+from skill_agent.experiments.benchmarks import read_benchmark
 from skill_agent.origin import id_and_layout, origin_of
 from skill_agent.playing import evaluate
 from skill_envs import TASKS, SkillEnv, SkillVectorEnv, arm, demonstrate, scenes
-from skill_envs.layouts import DEVELOPMENT, LAYOUTS, TEST
+from skill_envs.layouts import DEVELOPMENT, LAYOUTS, TEST, named_layouts
 
+FROZEN = "032e1c91f0cdaee58f39efb776c25aa53dab57ace25aaa370e9aabf38ea0344c"  # SHA-256 of the table
 FAMILIES = [name for name in LAYOUTS if len(LAYOUTS[name]) > 1]
 EVERY = [(name, k) for name in FAMILIES for k in range(len(LAYOUTS[name]))]
 every_layout = pytest.mark.parametrize(("task", "layout"), EVERY)
@@ -64,6 +69,31 @@ def test_no_two_layouts_are_the_same_and_the_table_is_whole():
         models = [saved(TASKS[name].layout(k).compile()) for k in range(len(LAYOUTS[name]))]
         assert len(set(models)) == len(models)
         assert (0, *DEVELOPMENT, *TEST) == tuple(range(len(LAYOUTS[name])))
+
+
+def test_the_table_is_as_it_was_when_runs_began():
+    digest = hashlib.sha256(repr([LAYOUTS[name] for name in FAMILIES]).encode()).hexdigest()
+    assert digest == FROZEN, "no layout is moved after its first run: give a changed task another version"
+
+
+def test_the_pages_show_every_layout():
+    for name in FAMILIES:
+        page = (ROOT / "docs/envs" / f"{name}-v0.md").read_text(encoding="utf-8")
+        assert f"({name}-v0-layouts.png)" in page
+        rows = re.findall(r"^\| (\d+) \| (the paper's|development|test) \|", page, flags=re.MULTILINE)
+        assert rows == [(str(k), "the paper's" if k == 0 else "development" if k < 9 else "test") for k in range(17)]
+        assert (ROOT / "docs/envs" / f"{name}-v0-layouts.png").stat().st_size > 10_000
+
+
+def test_benchmarks_say_what_every_layout_promises():
+    scripted, random = (read_benchmark(ROOT / "benchmarks", name) for name in ("demonstrations", "random_success"))
+    for name in named_layouts(FAMILIES):
+        assert scripted["tasks"][name]["successes"] == scripted["resets"] == 20
+        assert random["tasks"][name]["last_step"] < 0.02
+    screened = read_benchmark(ROOT / "benchmarks", "layouts")["tasks"]
+    for name in FAMILIES:
+        shares = [row[f"{name.lower()}-seed0"]["any_step"] for row in screened[name]]
+        assert len(shares) == 17 and all(0 < share < 0.5 for share in shares[1:])
 
 
 @every_layout

@@ -114,8 +114,7 @@ SCHEMAS: dict[str, Schema] = {
         "episodes": whole(low=1),
         "hold": whole(low=1),
         "seed": _COUNT,
-        "skills": {"*": [TEXT]},
-        "tasks": {"*": [dict.fromkeys(("any_step", "last_step"), number("seeds", low=0, high=1))]},
+        "tasks": {"*": [{"*": {"any_step": _SHARE, "last_step": _SHARE}}]},  # by layout, and by the skills' file
     },
 }
 
