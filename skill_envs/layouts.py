@@ -108,7 +108,7 @@ class SpringWall:
 
     def way(self, block: Float, goal: Float) -> list[Float]:
         """Around the end that is nearer to the arm and has no side."""
-        return _around((self.shift, self._MIDDLE), self.length, self.turn, True, block, goal)
+        return _around((self.shift, self._MIDDLE), self.length, self.turn, block, goal, towards_arm=True)
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,11 @@ class RailPush:
         """Around the nearer end."""
         if not self.length:
             return []
-        return _around((self.shift, self.distance), self.length, self.turn, self.shift >= 0, block, goal)
+        return _around((self.shift, self.distance), self.length, self.turn, block, goal, towards_arm=self.shift >= 0)
 
 
 def _around(
-    middle: tuple[float, float], length: float, turn: float, towards_arm: bool, block: Float, goal: Float
+    middle: tuple[float, float], length: float, turn: float, block: Float, goal: Float, *, towards_arm: bool
 ) -> list[Float]:
     """A way around an end of a wall: along the wall, past its end, and back along it."""
     frame = _turned(turn)

@@ -19,6 +19,7 @@ from skill_agent import (
     CheckpointError,
     SkillEmbedding,
     cli,
+    filming,
     load_checkpoint,
     load_policy,
     make_skill_vec_env,
@@ -28,7 +29,7 @@ from skill_agent import (
     transfer,
 )
 from skill_agent.experiments.benchmarks import read_benchmark
-from skill_agent.origin import id_and_layout, origin_of
+from skill_agent.origin import id_and_layout, of_suite, origin_of
 from skill_agent.playing import evaluate
 from skill_envs import TASKS, SkillEnv, SkillVectorEnv, arm, demonstrate, scenes
 from skill_envs.layouts import DEVELOPMENT, LAYOUTS, TEST, named_layouts
@@ -299,6 +300,21 @@ def test_the_command_line_evaluates_and_films_a_layout(tmp_path, capsys, monkeyp
         small = ("--width", "32", "--height", "32", "--out", str(tmp_path / "film.gif"))
         command(monkeypatch, "film", L_WALL, *common, *small)
     assert (tmp_path / "film.gif").stat().st_size > 100
+
+
+def test_play_shows_a_policy_in_its_own_layout(tmp_path, monkeypatch):
+    policy = load_policy("lwall")
+    policy.origin = of_suite(["LWall"], 3)
+    path = policy.save(tmp_path / "policy")
+    shown = []
+
+    def show_film(add, policy, env_id, *rest, layout, **options):
+        shown.append((env_id, layout))
+        add(np.zeros((16, 16, 3), np.uint8))
+
+    monkeypatch.setattr(filming, "show_film", show_film)
+    command(monkeypatch, "play", str(path), "--out", str(tmp_path / "played.gif"))
+    assert shown == [(L_WALL, 3)]
 
 
 def test_dm_control_has_layouts():
