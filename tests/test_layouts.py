@@ -139,6 +139,19 @@ def test_a_batch_of_several_layouts_is_their_single_environments():
     assert batch.unwrapped.layout.tolist() == [2, 0, 1, 2]
 
 
+def test_a_batch_draws_each_environment_in_its_layout():
+    drawn = {"render_mode": "rgb_array", "width": 64, "height": 64}
+    batch = gymnasium.make_vec(L_WALL, num_envs=3, layout=[7, 0, 16], **drawn)
+    batch.reset(seed=0)
+    frames = batch.render()
+    batch.close()
+    for i, layout in enumerate([7, 0, 16]):
+        single = gymnasium.make(L_WALL, layout=layout, **drawn)
+        single.reset(seed=i)
+        np.testing.assert_array_equal(single.render(), frames[i])
+        single.close()
+
+
 def test_a_layout_without_another_number_is_the_task_as_it_was():
     without, with_0 = gymnasium.make_vec(L_WALL, num_envs=4), gymnasium.make_vec(L_WALL, num_envs=4, layout=[0] * 4)
     actions = actions_for(without, 8)
