@@ -1,4 +1,4 @@
-"""Success of uniform random actions in every manipulation task: prints a table, writes random_success.json.
+"""Success of uniform random actions in every layout: prints a table, writes random_success.json.
 
 An episode succeeds if it *ends* in the goal region ("last_step"); "any_step" counts the episodes that touch it.
 """
@@ -13,11 +13,12 @@ import numpy as np
 
 from skill_envs import SkillVectorEnv
 from skill_envs.arm import TASKS
+from skill_envs.layouts import named_layouts
 
 
-def random_success(task: str, episodes: int, seed: int) -> dict[str, float]:
+def random_success(task: str, layout: int, episodes: int, seed: int) -> dict[str, float]:
     """Share of random episodes that are in the goal region at any step, and at their last."""
-    env = SkillVectorEnv((task,), episodes, autoreset_mode="Disabled", reward_type="sparse")
+    env = SkillVectorEnv((task,), episodes, layout=layout, autoreset_mode="Disabled", reward_type="sparse")
     env.reset(seed=seed)
     rng = np.random.default_rng(seed)
     any_success = np.zeros(episodes, np.bool_)
@@ -39,9 +40,10 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
-    table = {task: random_success(task, args.episodes, args.seed) for task in args.tasks}
-    for task, row in table.items():
-        print(f"{task:12s} any step {row['any_step']:7.2%}   last step {row['last_step']:7.2%}   {row['diverged']:.1%}")
+    table = {}
+    for name, (task, layout) in named_layouts(args.tasks).items():
+        table[name] = row = random_success(task, layout, args.episodes, args.seed)
+        print(f"{name:24s} any step {row['any_step']:7.2%}   last step {row['last_step']:7.2%}   {row['diverged']:.1%}")
     record = {"episodes": args.episodes, "seed": args.seed, "tasks": table}
     from skill_agent.experiments.sums import write_listed  # torch comes with it, after all is measured
 

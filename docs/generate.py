@@ -6,6 +6,7 @@ compiled models, the signature and docstring of the environment class, and the r
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import gymnasium
 import imageio.v3 as iio
+import mujoco
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -20,12 +22,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from skill_agent.experiments.benchmarks import read_benchmark
 from skill_envs import ENVIRONMENTS, TASKS, SkillEnv, SkillVectorEnv, Task, rewards
+from skill_envs.layouts import DEVELOPMENT, LAYOUTS, TEST
+from skill_envs.scenes import CENTRE
 
 FOLDER = Path(__file__).with_name("envs")
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 FRAME = 320  # [pixel]
 GAP = 8  # between the frames of a picture [pixel]
 COLUMNS = 4  # of a picture; more tasks than that fill two rows
+SMALL, LAYOUT_COLUMNS = 240, 6  # of a layout's frame [pixel], and of the picture of all layouts
 GENERATED = "<!-- Written by docs/generate.py (make docs). -->"
 
 
@@ -143,6 +148,55 @@ Success of uniform random actions over {random["episodes"]} episodes, and of `sk
 """
 
 
+def _layouts(tasks: tuple[str, ...]) -> str:
+    """A table of the task's layouts, of the rows' fields that vary and of what benchmarks recorded, as a section."""
+    name, rows = tasks[0], LAYOUTS.get(tasks[0], ())
+    if len(tasks) > 1 or not TASKS[name].others:
+        return ""
+    fields = [field for field in dataclasses.fields(rows[0]) if len({getattr(row, field.name) for row in rows}) > 1]
+    random, scripted, screened = (
+        read_benchmark(BENCHMARKS, which) for which in ("random_success", "demonstrations", "layouts")
+    )
+    lines = []
+    for k, row in enumerate(rows):
+        called = f"{name}(layout={k})" if k else name
+        uses = "development" if k in DEVELOPMENT else "test" if k in TEST else "the paper's"
+        skills = ", ".join(f"{found['any_step']:.0%}" for found in screened["tasks"][name][k].values())
+        lines.append((
+            k, uses, *(_cell(getattr(row, field.name)) for field in fields), skills,
+            f"{random['tasks'][called]['last_step']:.1%}",
+            f"{scripted['tasks'][called]['successes']} of {scripted['resets']}",
+        ))  # fmt: skip
+    header = ("layout", "is for", *(field.metadata["meaning"] for field in fields))
+    header += ("random z", "random actions", "demonstration")
+    return f"""## Layouts
+
+`layout=k` is the same task with its fixtures elsewhere. {_first_paragraph(type(rows[0]))} Layout 0 is the paper's.
+{_range(DEVELOPMENT)} are for development, such as the choice of settings. {_range(TEST)} are for tests alone.
+`make_vec(..., num_envs=n, layout=[...])` runs several in one batch.
+
+![The layouts from above, without the arm]({name}-v0-layouts.png)
+
+{_table(header, lines)}
+
+"Random z" is the share of {screened["episodes"]} episodes with a success at any step, where z is drawn at random from
+the marginal of trained skills and held for {screened["hold"]} steps. The skills are \
+{", ".join(f"`{file}`" for file in screened["tasks"][name][0])}. "Random actions" and "demonstration" count successes at
+the end.
+
+"""
+
+
+def _range(layouts: Sequence[int]) -> str:
+    return f"Layouts {layouts[0]} to {layouts[-1]}"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _channels(channels: tuple[tuple[str, float, float, str], ...]) -> str:
     rows = [(i, meaning, f"{low:g}", f"{high:g}", unit) for i, (meaning, low, high, unit) in enumerate(channels)]
     return _table(("index", "meaning", "min", "max", "unit"), rows)
@@ -240,7 +294,7 @@ Shaped: {_first_paragraph(rewards.shaped)} The margin, the distance beyond the r
 An episode never terminates. It is truncated after {environment.horizon} steps ({seconds:g} s), or where the simulation
 diverges; `info["physics_error"]` is then true and the reward of that step 0.
 
-{_difficulty(environment.tasks)}## Arguments
+{_difficulty(environment.tasks)}{_layouts(environment.tasks)}## Arguments
 
 {_arguments(env_id)}
 
@@ -295,15 +349,46 @@ def write_pictures(folder: Path) -> None:
         env.close()
 
 
+def _from_above(task: Task) -> NDArray[np.uint8]:
+    """What a task's scene looks like at a start, seen from above and without the arm, which would hide it."""
+    model = task.compile()
+    arm = [i for i in range(model.ngeom) if model.geom(i).name.startswith("arm/")]
+    model.geom_matid[arm], model.geom_rgba[arm] = -1, 0.0
+    data = mujoco.MjData(model)
+    data.qpos[:], _ = task.start(np.random.default_rng(0))
+    mujoco.mj_forward(model, data)
+    camera = mujoco.MjvCamera()
+    camera.lookat, camera.distance, camera.azimuth, camera.elevation = (*CENTRE[:2], 0.05), 1.0, 0.0, -78.0
+    with mujoco.Renderer(model, SMALL, SMALL) as renderer:
+        renderer.update_scene(data, camera)
+        frame: NDArray[np.uint8] = renderer.render()
+    return frame
+
+
+def write_layouts(folder: Path) -> None:
+    """Write a picture of all layouts of each task that has several into ``folder``, one beside the other."""
+    for name, task in TASKS.items():
+        if not task.others:
+            continue
+        frames = []
+        for k in range(1 + len(task.others)):
+            frame = named(_from_above(task.layout(k)), f"layout {k}")
+            frames.append(np.pad(frame, ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
+        frames += [np.full_like(frames[0], 255)] * (-len(frames) % LAYOUT_COLUMNS)
+        rows = [np.hstack(frames[i : i + LAYOUT_COLUMNS]) for i in range(0, len(frames), LAYOUT_COLUMNS)]
+        iio.imwrite(folder / f"{name}-v0-layouts.png", np.vstack(rows)[:-GAP, :-GAP])
+
+
 def main() -> None:
     """Write docs/envs anew; pages and pictures of ids that are gone go too."""
     FOLDER.mkdir(exist_ok=True)
-    known = {"README", *map(_file, ENVIRONMENTS)}
+    known = {"README", *map(_file, ENVIRONMENTS), *(f"{name}-v0-layouts" for name in TASKS if TASKS[name].others)}
     for old in FOLDER.iterdir():
         if old.suffix in (".md", ".png") and old.stem not in known:
             old.unlink()
     write_pages(FOLDER)
     write_pictures(FOLDER)
+    write_layouts(FOLDER)
     print(f"{len(ENVIRONMENTS)} pages in {FOLDER}")
 
 

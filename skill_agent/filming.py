@@ -11,7 +11,17 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from skill_agent.playing import Model, Moment, environments, number_of_tasks, of_suite, play, player, task_names
+from skill_agent.playing import (
+    Model,
+    Moment,
+    environments,
+    number_of_tasks,
+    of_layout,
+    of_suite,
+    play,
+    player,
+    task_names,
+)
 from skill_agent.tasks import Tasks
 from skill_envs import checks
 from skill_envs.pictures import Picture, captioned, fitted
@@ -40,6 +50,7 @@ def show_film(
     shadow_size: int = SHADOW_SIZE,
     begin: Callable[[int], object] | None = None,
     every: int = 1,
+    layout: int = 0,
 ) -> int:
     """Play ``episodes`` episodes for every task, each with a fresh z, and show the T tasks side by side.
 
@@ -57,6 +68,7 @@ def show_film(
         shadow_size: as of `skill_envs.SkillVectorEnv`; of the suite alone.
         begin: called with the control steps per second before the first frame.
         every: steps from one frame to the next.
+        layout: where the fixtures are, of tasks of the suite that have several layouts.
 
     Returns:
         Control steps per second: ``every`` times the frames.
@@ -73,7 +85,7 @@ def show_film(
     checks.integer("every", every, least=1)
     policy = player(model)
     n_tasks = number_of_tasks(policy)
-    drawn: dict[str, Any] = {"render_mode": "rgb_array"}
+    drawn: dict[str, Any] = {"render_mode": "rgb_array", **of_layout(layout, tasks)}
     if of_suite(tasks):
         drawn |= {"width": width, "height": height, "shadow_size": shadow_size}
     with environments(policy, tasks, n_tasks, **drawn) as env, torch.random.fork_rng():

@@ -174,6 +174,8 @@ class _Acting:
     """A transferred policy: a name such as lwall, a file left by transfer or by reproduce fig5, or hf:OWNER/NAME."""
     model: str = ""
     """A model.zip left by train or demo, or the run's folder; loading a stranger's runs its pickles."""
+    layout: int = 0
+    """Where the fixtures of SpringWall, LWall or RailPush are: one of their layouts."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,8 @@ class Transfer:
     """Seed of everything."""
     hold: int = 5
     """Steps for which a z is held."""
+    layout: int = 0
+    """Where the fixtures of SpringWall, LWall or RailPush are: one of their layouts."""
     n_envs: int = 64
     """Environments stepped together, at most 10,000."""
     force: bool = False
@@ -258,6 +262,8 @@ class View:
     """A transferred policy: a name such as lwall, a file left by transfer or by reproduce fig5, or hf:OWNER/NAME."""
     task: str = ""
     """The task of all episodes, by its name or its number; by default one is drawn for each."""
+    layout: int = 0
+    """Where the fixtures of SpringWall, LWall or RailPush are: one of their layouts."""
     seed: int = 0
     """Seed of start states, tasks, z and actions."""
 

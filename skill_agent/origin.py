@@ -5,12 +5,14 @@ Files keep it. Whoever plays trained networks compares it with the environment a
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.vec_env import VecEnv
@@ -75,12 +77,31 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_NAME
 
 
-def of_suite(tasks: Sequence[str]) -> Origin:
-    """The origin of an environment of the suite, by the names of its tasks."""
-    tasks = tuple(tasks)
+def of_suite(tasks: Sequence[str], layout: Any = 0) -> Origin:
+    """The origin of an environment of the suite, by the names of its tasks and its layout, or its layouts."""
+    tasks, changed = tuple(tasks), _of_layout(layout)
     environment = next((env_id for env_id, about in ENVIRONMENTS.items() if about.tasks == tasks), "")
     alone = {about.tasks[0]: env_id for env_id, about in ENVIRONMENTS.items() if len(about.tasks) == 1}
-    return Origin(environment, tasks, tuple(alone.get(name, "") for name in tasks))
+    ids = [alone.get(name, "") for name in tasks]
+    return Origin(
+        environment + changed if environment else "",
+        tuple(name + changed for name in tasks),
+        tuple(env_id + changed if env_id else "" for env_id in ids),
+    )
+
+
+def _of_layout(layout: Any) -> str:
+    """How a layout, or those of a batch, are told in a name: "(layout=3)", "(layout=[9, 10])", or nothing for 0."""
+    used = np.unique(layout).tolist()
+    if used == [0]:
+        return ""
+    return f"(layout={used[0] if len(used) == 1 else used})"
+
+
+def id_and_layout(environment: str) -> tuple[str, int]:
+    """The id and the layout of an `Origin`'s environment; one of several layouts is left as it is, with layout 0."""
+    found = re.fullmatch(r"(.+)\(layout=(\d{1,9})\)", environment)
+    return (found[1], int(found[2])) if found else (environment, 0)
 
 
 def of_tasks(named: dict[str, gymnasium.Env[Any, Any]], observation_keys: Sequence[str]) -> Origin:
@@ -97,7 +118,8 @@ def identity(spec: EnvSpec | None) -> str:
     usual = registered.kwargs if registered is not None else {}
     changed = []
     for name, value in sorted(spec.kwargs.items()):
-        if name not in _NEUTRAL and (name not in usual or repr(usual[name]) != repr(value)):
+        unchanged = name in usual and repr(usual[name]) == repr(value)
+        if name not in _NEUTRAL and not unchanged and not (name == "layout" and value == 0):
             changed.append(f"{name}={value!r:.40}")
     return f"{spec.id}({', '.join(changed)})"[:LONGEST_NAME] if changed else spec.id[:LONGEST_NAME]
 
@@ -119,14 +141,14 @@ def origin_of(env: Any) -> Origin | None:
         own = env.get_wrapper_attr("origin") if env.has_wrapper_attr("origin") else None
         return own or _of_space(env.observation_space, env.spec)
     if isinstance(env.unwrapped, SkillVectorEnv):
-        return of_suite(env.unwrapped.task_names)
+        return of_suite(env.unwrapped.task_names, env.unwrapped.layout)
     return getattr(env.unwrapped, "origin", None) or _of_space(env.single_observation_space, env.spec)
 
 
 def _of_sb3(env: VecEnv) -> Origin | None:
     inner = env.unwrapped
     if isinstance(inner, SkillVecEnv):
-        return of_suite(inner.env.task_names)
+        return of_suite(inner.env.task_names, inner.env.layout)
     # Asked first, since the processes of SB3's SubprocVecEnv end at an unknown attribute.
     found = inner.get_attr("origin", 0)[0] if inner.has_attr("origin") else None
     if found is None:
@@ -138,7 +160,7 @@ def _of_sb3(env: VecEnv) -> Origin | None:
 def _of_space(space: spaces.Space[Any], spec: EnvSpec | None) -> Origin | None:
     """The origin of an environment whose tasks have no names, or that has one task."""
     if spec is not None and spec.id in ENVIRONMENTS:
-        return of_suite(ENVIRONMENTS[spec.id].tasks)
+        return of_suite(ENVIRONMENTS[spec.id].tasks, spec.kwargs.get("layout", 0))
     name = identity(spec)
     task = space.spaces.get("task") if isinstance(space, spaces.Dict) else None
     if isinstance(task, spaces.Discrete):

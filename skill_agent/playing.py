@@ -213,6 +213,7 @@ def evaluate(
     seed: int = 0,
     deterministic: bool = False,
     n_envs: int | None = None,
+    layout: int = 0,
     done: Callable[[int], object] | None = None,
 ) -> list[TaskResult]:
     """Play whole episodes of every task, and tell what came of them.
@@ -226,6 +227,7 @@ def evaluate(
         seed: seeds start states, z and actions; torch's global generator is left as it was.
         deterministic: the mode of z and mean actions, in place of draws.
         n_envs: environments stepped together; by default 64 of the suite, which are one batch, and 8 of others.
+        layout: where the fixtures are, of tasks of the suite that have several layouts.
         done: called with the number of episodes that have just ended.
 
     Returns:
@@ -245,7 +247,7 @@ def evaluate(
     n_envs = min(checks.integer("n_envs", n_envs, least=1), len(wanted))
     returns, success = np.zeros(len(wanted)), np.zeros(len(wanted), np.bool_)
     says = True
-    with environments(policy, tasks, n_envs) as env, torch.random.fork_rng():
+    with environments(policy, tasks, n_envs, **of_layout(layout, tasks)) as env, torch.random.fork_rng():
         torch.manual_seed(seed)
         for first in range(0, len(wanted), env.num_envs):
             chosen = wanted[first : first + env.num_envs]
@@ -272,6 +274,17 @@ def task_names(env: VecEnv, n_tasks: int) -> list[str]:
     if origin is not None and len(origin.tasks) == n_tasks:
         return list(origin.tasks)
     return [f"task {k}" for k in range(n_tasks)]
+
+
+def of_layout(layout: int, tasks: Played) -> dict[str, Any]:
+    """A layout as an argument of environments that are made; none for 0, which others than the suite's have too.
+
+    Raises:
+        ValueError: the layout of other environments, or of a vector environment, which is made already.
+    """
+    if layout != 0 and not of_suite(tasks):
+        raise ValueError(f"layout={layout!r} is not valid with {tasks!r:.200}; choose 0, or ids of the suite")
+    return {"layout": layout} if layout != 0 else {}
 
 
 def of_suite(tasks: Played) -> bool:

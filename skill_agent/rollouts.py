@@ -205,7 +205,7 @@ def embedding_kl(policy: SkillPolicy) -> NDArray[np.float64]:
 
 
 def episodes(
-    policy: TransferredPolicy, env_id: str, n: int, seed: int, deterministic: bool = False
+    policy: TransferredPolicy, env_id: str, n: int, seed: int, deterministic: bool = False, **kwargs: Any
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Run whole episodes of a one-task environment.
 
@@ -215,11 +215,12 @@ def episodes(
         n: episodes, all in one batch.
         seed: seeds start states; actions are drawn from torch's global generator, which is left as it was.
         deterministic: mean z and mean actions.
+        **kwargs: arguments of `SkillVectorEnv`, such as ``layout``.
 
     Returns:
         Rewards and successes, (n, T) each.
     """
-    env = make_batch(env_id, n, n_tasks=1)
+    env = make_batch(env_id, n, n_tasks=1, **kwargs)
     warn_of_other(policy, env)
     observation, _ = env.reset(seed=seed)
     choose = _predicting(policy, deterministic)

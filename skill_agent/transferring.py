@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from skill_agent import arguments
 from skill_agent.agent import SkillEmbedding
+from skill_agent.playing import of_layout
 from skill_agent.policy import SkillPolicy
 from skill_agent.skill_space import SkillSpaceVecEnv
 from skill_agent.skills import load_skills
@@ -47,6 +48,7 @@ def transfer(
     n_envs: int | None = None,
     seed: int = 0,
     hold: int = 5,
+    layout: int = 0,
     learning_rate: float | Schedule | None = None,
     device: torch.device | str = "cpu",
     callback: MaybeCallback = None,
@@ -65,6 +67,7 @@ def transfer(
         n_envs: environments stepped together, 64 by default; not with a vector environment, which has its own number.
         seed: of everything.
         hold: steps for which a z is held.
+        layout: where the fixtures are, of a task of the suite that has several layouts.
         learning_rate: of the learner; by default it falls linearly from 1e-3 to 1e-4.
         device: of what is learned.
         callback: SB3's, called after each choice of z.
@@ -89,9 +92,10 @@ def transfer(
     schedule = LinearSchedule(1e-3, 1e-4, 1.0) if learning_rate is None else learning_rate
     given_env = isinstance(task, VecEnv | VectorEnv)
     if isinstance(task, VecEnv | VectorEnv):
+        of_layout(layout, task)
         env = as_vec_env(task)
     else:
-        env = make_task_vec_env(task, N_ENVS if n_envs is None else n_envs, seed)
+        env = make_task_vec_env(task, N_ENVS if n_envs is None else n_envs, seed, **of_layout(layout, task))
     try:
         if given_env and n_envs is not None:
             raise ValueError(f"n_envs={n_envs} is not valid with a vector environment; it has {env.num_envs}")

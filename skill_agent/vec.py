@@ -119,7 +119,8 @@ class SkillVecEnv(VecEnv):
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The attribute of every environment asked for.
 
-        Spaces, tasks, generators and seeds are the single environment's; the rest is the batch's, and common to all.
+        Spaces, tasks, layouts, generators and seeds are the single environment's; the rest is the batch's, and common
+        to all.
 
         Raises:
             ValueError: an index that no environment has.
@@ -128,7 +129,7 @@ class SkillVecEnv(VecEnv):
         if attr_name in ("action_space", "observation_space"):
             return [getattr(self.env, f"single_{attr_name}") for _ in chosen]
         value = getattr(self.env, attr_name)
-        if attr_name in ("task", "np_random", "np_random_seed"):
+        if attr_name in ("task", "layout", "np_random", "np_random_seed"):
             return [value[i] for i in chosen]
         return [value for _ in chosen]
 

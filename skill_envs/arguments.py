@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from skill_envs import checks
@@ -24,8 +26,8 @@ def tasks(value: Any) -> tuple[str, ...]:
         raise ValueError(f"tasks={value!r} is not valid; choose a list of at least one of {list(TASKS)}")
     for name in value:
         checks.one_of("task", name, list(TASKS))
-    # One batch has one layout of observations and actions, and one clock.
-    like = [name for name in TASKS if _layout(name) == _layout(value[0])]
+    # One batch has one form of observations and actions, and one clock.
+    like = [name for name in TASKS if _form(name) == _form(value[0])]
     for name in value:
         if name not in like:
             raise ValueError(f"tasks={value!r} is not valid; with {value[0]!r} choose from {like}")
@@ -35,7 +37,7 @@ def tasks(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _layout(name: str) -> tuple[Any, ...]:
+def _form(name: str) -> tuple[Any, ...]:
     task = TASKS[name]
     return task.observation, task.action, task.substeps, task.parameters
 
@@ -56,6 +58,22 @@ def arc(value: Any, names: Sequence[str]) -> str | None:
         return valid[0]
     checks.one_of("arc", value, valid)
     return str(value)
+
+
+def layouts(value: Any, names: Sequence[str], num_envs: int) -> tuple[int, ...]:
+    """The layout of each environment, of one for all or of ``num_envs``; all tasks have them, or it is a ValueError."""
+    valid = range(1 + min(len(TASKS[name].others) for name in names))
+    several = isinstance(value, np.ndarray) and value.ndim > 0
+    several |= isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    given = list(value) if several else [value]
+    whole = all(isinstance(number, Integral) and not isinstance(number, bool | np.bool_) for number in given)
+    if not whole or not all(number in valid for number in given) or (several and len(given) != num_envs):
+        have = [name for name in TASKS if TASKS[name].others]
+        alone = f", since {list(names)} have no others; these have: {have}" if len(valid) == 1 else ""
+        raise ValueError(
+            f"layout={value!r} is not valid; choose from {list(valid)}, or num_envs={num_envs} of them{alone}"
+        )
+    return tuple(int(number) for number in given) if several else (int(value),) * num_envs
 
 
 def fixed_task(value: Any, names: Sequence[str]) -> int | None:

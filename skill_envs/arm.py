@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
 
 from skill_envs import kinematics, scenes
 from skill_envs.arrays import Float
-from skill_envs.scenes import CENTRE, HALF_BLOCK, TABLE_HEIGHT, Camera
+from skill_envs.layouts import LAYOUTS, LWall, RailPush, SpringWall
+from skill_envs.scenes import CENTRE, HALF_BLOCK, NO_BOARDS, SPRING_STIFFNESS, TABLE_HEIGHT, Boards, Camera
 from skill_envs.task import Channel, Task
 
 Point = tuple[float, float, float]
@@ -29,7 +31,7 @@ _BLOCK, _BLOCK_VELOCITY = slice(7, 10), slice(7, 10)  # in qpos and qvel
 _NQ, _NV = 15, 14  # arm 7, block 7 (6 velocities), rail carriage 1
 
 _AXES = "xyz"
-# What an observation consists of, in this order; `LAYOUT` says where each part is.
+# What an observation consists of, in this order; `ENTRIES` says where each part is.
 _PARTS: dict[str, list[Channel]] = {
     "joint angles": [Channel(f"angle of joint {i}", -5.0, 5.0, "rad") for i in range(7)],
     "joint velocities": [Channel(f"velocity of joint {i}", -10.0, 10.0, "rad/s") for i in range(7)],
@@ -41,7 +43,7 @@ _PARTS: dict[str, list[Channel]] = {
 OBSERVATION = tuple(chain.from_iterable(_PARTS.values()))
 
 
-def _layout() -> dict[str, slice]:
+def _entries() -> dict[str, slice]:
     found, start = {}, 0
     for name, channels in _PARTS.items():
         found[name] = slice(start, start + len(channels))
@@ -49,7 +51,7 @@ def _layout() -> dict[str, slice]:
     return found
 
 
-LAYOUT = _layout()  # name of a part to its entries in an observation
+ENTRIES = _entries()  # name of a part to its entries in an observation
 ACTION = tuple(
     Channel(f"torque of joint {i}, in units of {limit} N m", -1.0, 1.0, f"{limit} N m")
     for i, limit in enumerate((20, 20, 10, 10, 4, 4, 4))
@@ -142,13 +144,16 @@ ON_FLOOR = (0.0, HALF_BLOCK + 0.02)  # heights of the centre of a block that is 
 ON_TABLE = (TABLE_HEIGHT + HALF_BLOCK - 0.01, TABLE_HEIGHT + HALF_BLOCK + 0.03)  # [m]
 LIFTED = (0.08, 0.25)  # [m]
 AT_TABLE_HEIGHT = (TABLE_HEIGHT + HALF_BLOCK, 0.30)  # [m]
-SPRING_STIFFNESS = 100.0  # [N/m]: 8 N at the near edge of the goal region, where friction holds 1.6 N
 
 
-def _let_go(qpos: Float, eq_active: Float) -> Float:
-    """The rail lets go of a block that has reached the table's height, for good."""
-    reached = qpos[:, 9] >= AT_TABLE_HEIGHT[0]
-    return np.where(reached[:, None], 0.0, eq_active)
+def _let_go_at(height: float) -> Callable[[Float, Float], Float]:
+    """The rail lets go of a block that has reached a height [m], for good."""
+
+    def let_go(qpos: Float, eq_active: Float) -> Float:
+        reached = qpos[:, 9] >= height
+        return np.where(reached[:, None], 0.0, eq_active)
+
+    return let_go
 
 
 def _task(
@@ -164,20 +169,27 @@ def _task(
     camera: Camera = _FRONT,
     light_shaping: float = 0.0,
     after_step: Callable[[Float, Float], Float] | None = None,
+    boards: Boards = NO_BOARDS,
+    stiffness: float = SPRING_STIFFNESS,
+    table_height: float = TABLE_HEIGHT,
 ) -> Task:
-    """A row of the table: ``block`` is the middle of the ring on whose ``arc`` the block starts."""
+    """A row of the table: ``block`` is the middle of the ring on whose ``arc`` the block starts.
+
+    The fixtures of ``boards``, such as "wall" of "wall/wall", are added to those named.
+    """
+    with_boards = (*fixtures, *(name.split("/")[0] for name in boards))
     marker = (min(radius, 0.1), 0.001)
     yaw_noise = 0.0 if "rail" in fixtures else YAW_NOISE
     ground = (goal[0], goal[1], max(goal[2], heights[0]) - HALF_BLOCK + 0.002)  # under the lowest block at the goal
     return Task(
         summary=summary,
-        scene=lambda: scenes.manipulation(fixtures, block, ground, marker, camera, SPRING_STIFFNESS),
+        scene=lambda: scenes.manipulation(with_boards, block, ground, marker, camera, stiffness, boards, table_height),
         start=_start(block, ring, arc, yaw_noise),
         observe=_observe,
         position=lambda qpos: qpos[:, _BLOCK],
         observation=OBSERVATION,
         action=ACTION,
-        observed_position=LAYOUT["block position"],
+        observed_position=ENTRIES["block position"],
         goals=(goal,),
         goal_radius=radius,
         goal_heights=heights,
@@ -190,22 +202,54 @@ def _task(
     )
 
 
+# Those that have layouts, each from a row of `skill_envs.layouts` --------------------------------
+
+
+def _wall(row: SpringWall) -> Task:
+    hangs = " that hangs on a spring" if row.stiffness else ""
+    holds = " and hold it there" if row.stiffness else ""
+    return _task(
+        f"Bring a block{hangs} around a short wall to the goal{holds}.",
+        ("container", "spring") if row.stiffness else ("container",),
+        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.065, heights=ON_FLOOR,
+        boards=row.boards, stiffness=row.stiffness,
+    )  # fmt: skip
+
+
+def _l_wall(row: LWall) -> Task:
+    return _task(
+        "Bring a block from behind an L-shaped wall to the centre, which the wall surrounds on two sides.",
+        ("container",),
+        block=_FLOOR, ring=RING_RADIUS, arc=row.arc(BEHIND_L_WALL), goal=_FLOOR, radius=0.07, heights=ON_FLOOR,
+        camera=_OPEN_SIDE, boards=row.boards,
+    )  # fmt: skip
+
+
+def _rail_push(row: RailPush) -> Task:
+    block_on_table = row.height + HALF_BLOCK
+    return _task(
+        "Raise a block on a rail along a table, then push it to the table's centre; the rail lets go at table height.",
+        ("table", "rail"),
+        block=_BESIDE_TABLE, goal=_at(0.0, 0.0, block_on_table), radius=0.05,
+        heights=(block_on_table - 0.01, block_on_table + 0.03), camera=_SIDE,
+        light_shaping=0.1, after_step=_let_go_at(block_on_table), boards=row.boards, table_height=row.height,
+    )  # fmt: skip
+
+
+def _in_layouts(name: str, task: Callable[[Any], Task]) -> Task:
+    """A task in its layout 0, with its other layouts."""
+    first, *others = (task(row) for row in LAYOUTS[name])
+    return replace(first, others=tuple(others))
+
+
 TASKS: dict[str, Task] = {
     "Spring": _task(
         "Bring a block that hangs on a spring to the goal and hold it there.",
         ("container", "spring"),
         block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.065, heights=ON_FLOOR,
     ),
-    "Wall": _task(
-        "Bring a block around a short wall to the goal.",
-        ("container", "wall"),
-        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.065, heights=ON_FLOOR,
-    ),
-    "SpringWall": _task(
-        "Bring a block that hangs on a spring around a short wall to the goal and hold it there.",
-        ("container", "spring", "wall"),
-        block=_ACROSS_WALL, goal=_WALL_GOAL, radius=0.065, heights=ON_FLOOR,
-    ),
+    "Wall": _in_layouts("Wall", _wall),
+    "SpringWall": _in_layouts("SpringWall", _wall),
     "Push": _task(
         "Push a block from a ring around the centre to the centre.",
         ("container",),
@@ -216,12 +260,7 @@ TASKS: dict[str, Task] = {
         ("container",),
         block=_FLOOR, ring=RING_RADIUS, goal=_FLOOR, radius=0.30, heights=LIFTED, camera=_OPEN_SIDE,
     ),
-    "LWall": _task(
-        "Bring a block from behind an L-shaped wall to the centre, which the wall surrounds on two sides.",
-        ("container", "l_wall"),
-        block=_FLOOR, ring=RING_RADIUS, arc=BEHIND_L_WALL, goal=_FLOOR, radius=0.07, heights=ON_FLOOR,
-        camera=_OPEN_SIDE,
-    ),
+    "LWall": _in_layouts("LWall", _l_wall),
     "RailLift": _task(
         "Raise a block on a vertical rail to table height, without the table.",
         ("rail",),
@@ -232,10 +271,5 @@ TASKS: dict[str, Task] = {
         ("table",),
         block=_TABLE_TOP, ring=0.095, goal=_TABLE_TOP, radius=0.05, heights=ON_TABLE, camera=_SIDE,
     ),
-    "RailPush": _task(
-        "Raise a block on a rail along a table, then push it to the table's centre; the rail lets go at table height.",
-        ("table", "rail"),
-        block=_BESIDE_TABLE, goal=_TABLE_TOP, radius=0.05, heights=ON_TABLE, camera=_SIDE,
-        light_shaping=0.1, after_step=_let_go,
-    ),
+    "RailPush": _in_layouts("RailPush", _rail_push),
 }  # fmt: skip

@@ -14,21 +14,21 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from skill_envs import checks, kinematics
-from skill_envs.arm import LAYOUT, TASKS
+from skill_envs import arguments, checks, kinematics
+from skill_envs.arm import ENTRIES, TASKS
 from skill_envs.arrays import Float
+from skill_envs.layouts import LAYOUTS
 from skill_envs.scenes import CENTRE
 
-_BLOCK, _JOINTS = LAYOUT["block position"], LAYOUT["joint angles"]
+_BLOCK, _JOINTS = ENTRIES["block position"], ENTRIES["joint angles"]
 _SPEED = 0.26  # of the set-point along the way-points [m/s]
 _PERIOD = 0.05  # of control [s]
 _STIFFNESS = 10.0  # of the feedback, relative to each joint's damping [1/s]
 _GRIP = 0.01  # the finger tips' height over the block's centre while it is held [m]
-_LEASH = 0.06  # the set-point waits when it is further ahead of the hand in the plane [m]
+_LEASH = 0.10  # the set-point waits when it is further ahead of the hand in the plane [m]
 _PRESS = -0.05  # where the set-point presses the finger tips to, relative to the block's centre [m]
 _LIFT = 0.16  # [m]
-_ASIDE = 0.14  # detour of the hand around the short wall [m]
-_AROUND = 0.185  # distance of the hand from the goal on its way around the L-wall [m]
+_OVER_TABLE = 0.06  # height of a block's centre, over its height on the table, on its way above it [m]
 
 
 class Demonstration(NamedTuple):
@@ -42,7 +42,7 @@ class Demonstration(NamedTuple):
 
 
 def demonstrate(
-    task: str, *, seed: int = 0, episodes: int = 1, render: bool = False, **kwargs: Any
+    task: str, *, seed: int = 0, episodes: int = 1, render: bool = False, layout: int = 0, **kwargs: Any
 ) -> Iterator[Demonstration]:
     """Solve a manipulation task by a script, through the environment's public interface.
 
@@ -51,27 +51,30 @@ def demonstrate(
         seed: of the first reset; the later episodes go on from it.
         episodes: number of episodes.
         render: whether to keep the frames.
+        layout: of the task.
         **kwargs: for `gymnasium.make`, such as ``width`` and ``height``.
 
     Yields:
         One `Demonstration` per episode.
 
     Raises:
-        ValueError: the task has no script; the message lists those that have.
+        ValueError: the task has no script, or no such layout; the message lists those that there are.
     """
     if not isinstance(task, str) or task not in ROUTES:
         raise ValueError(
             f"task={task!r} has no demonstration; choose from {list(ROUTES)}{checks.did_you_mean(task, ROUTES)}"
         )
-    env = gymnasium.make(f"SkillEmbed/{task}-v0", render_mode="rgb_array" if render else None, **kwargs)
+    arguments.layouts(layout, (task,), 1)
+    mode = "rgb_array" if render else None
+    env = gymnasium.make(f"SkillEmbed/{task}-v0", render_mode=mode, layout=layout, **kwargs)
     try:
         for episode in range(episodes):
-            yield _episode(env, task, seed if episode == 0 else None)
+            yield _episode(env, task, layout, seed if episode == 0 else None)
     finally:
         env.close()
 
 
-def _episode(env: gymnasium.Env[Any, Any], task: str, seed: int | None) -> Demonstration:
+def _episode(env: gymnasium.Env[Any, Any], task: str, layout: int, seed: int | None) -> Demonstration:
     observation, _ = env.reset(seed=seed)
     frames = [] if env.render_mode is None else [env.render()]
     model: mujoco.MjModel = env.unwrapped.model  # type: ignore[attr-defined]
@@ -79,7 +82,7 @@ def _episode(env: gymnasium.Env[Any, Any], task: str, seed: int | None) -> Demon
     observations, actions, rewards, successes = [observation], [], [], []
     target = observation[_JOINTS].astype(np.float64)
     tip = kinematics.tip_position(model, scratch, target)
-    points = way_points(task, observation[_BLOCK].astype(np.float64))
+    points = way_points(task, observation[_BLOCK].astype(np.float64), layout)
     truncated = False
     while not truncated:
         lag = tip - kinematics.tip_position(model, scratch, observation[_JOINTS].astype(np.float64))
@@ -129,59 +132,55 @@ def _advance(tip: Float, points: list[Float]) -> tuple[Float, list[Float]]:
 
 # The routes of the hand ------------------------------------------------------------------------
 
-Route = Callable[[Float, Float], list[Float]]  # block and goal (3,) [m] to the hand's way-points (3,) [m]
+# Block and goal (3,), and points (n, 2) of a way between them around what stands there, to the hand's way-points (3,);
+# all in m.
+Route = Callable[[Float, Float, list[Float]], list[Float]]
 
 _GRIPPING = np.array([0.0, 0.0, _GRIP])
 _PRESSING = np.array([0.0, 0.0, _PRESS])
 _RAISED = np.array([0.0, 0.0, _LIFT])
-_PAST_THE_WALL = np.array([-_ASIDE, 0.0, 0.0])
 
 
-def _straight(block: Float, goal: Float) -> list[Float]:
+def _straight(block: Float, goal: Float, way: list[Float]) -> list[Float]:
     return [goal + _GRIPPING]
 
 
-def _upwards(block: Float, goal: Float) -> list[Float]:
+def _upwards(block: Float, goal: Float, way: list[Float]) -> list[Float]:
     return [block + _PRESSING, block + _GRIPPING + _RAISED]
 
 
-def _around_the_wall(block: Float, goal: Float) -> list[Float]:
-    start, end = block + _GRIPPING, goal + _GRIPPING
-    return [start, start + _PAST_THE_WALL, end + _PAST_THE_WALL, end]
-
-
-def _around_the_l_wall(block: Float, goal: Float) -> list[Float]:
-    """Around the far side's right end."""
+def _around(block: Float, goal: Float, way: list[Float]) -> list[Float]:
+    """On the floor; the first point presses the hand over the block."""
     height = block[2] + _GRIP
-    corners = ((_AROUND, block[1]), (_AROUND, -_AROUND), (0.0, -_AROUND))
-    return [*(np.array([CENTRE[0] + x, y, height]) for x, y in corners), goal + _GRIPPING]
+    return [block + _GRIPPING, *(np.array([*point, height]) for point in way), goal + _GRIPPING]
 
 
-def _up_the_rail(block: Float, goal: Float) -> list[Float]:
-    held = block + _GRIPPING
-    over = _RAISED + (goal - block) * (1.0, 1.0, 0.0)
-    return [block + _PRESSING, held + _RAISED, held + over, goal + _GRIPPING]
+def _up_the_rail(block: Float, goal: Float, way: list[Float]) -> list[Float]:
+    height = goal[2] + _GRIP + _OVER_TABLE
+    raised = [np.array([*point, height]) for point in (block[:2], *way, goal[:2])]
+    return [block + _PRESSING, *raised, goal + _GRIPPING]
 
 
 ROUTES: dict[str, Route] = {
     "Spring": _straight,
-    "Wall": _around_the_wall,
-    "SpringWall": _around_the_wall,
+    "Wall": _around,
+    "SpringWall": _around,
     "Push": _straight,
     "Lift": _upwards,
-    "LWall": _around_the_l_wall,
+    "LWall": _around,
     "RailLift": _upwards,
     "TablePush": _straight,
     "RailPush": _up_the_rail,
 }
 
 
-def way_points(task: str, block: Float) -> list[Float]:
+def way_points(task: str, block: Float, layout: int = 0) -> list[Float]:
     """Way-points of the hand's tip [m] that solve a task: press the hand over the block, then lead it.
 
     Args:
         task: a manipulation task.
         block: (3,) where the block starts [m].
+        layout: of the task.
 
     Raises:
         ValueError: the task has no route; the message lists those that have.
@@ -189,4 +188,7 @@ def way_points(task: str, block: Float) -> list[Float]:
     if task not in ROUTES:
         meant = checks.did_you_mean(task, ROUTES)
         raise ValueError(f"task={task!r} has no route in a demonstration; choose from {list(ROUTES)}{meant}")
-    return ROUTES[task](block, np.array(TASKS[task].goals[0]))
+    goal, middle, way = np.array(TASKS[task].layout(layout).goals[0]), CENTRE[:2], []
+    if task in LAYOUTS:
+        way = LAYOUTS[task][layout].way(block[:2] - middle, goal[:2] - middle)
+    return ROUTES[task](block, goal, [middle + point for point in way])

@@ -39,9 +39,9 @@ class Environment(dm_env.Environment):  # type: ignore[misc]
         is_success: whether the block or the mass was in a goal region at the last reset or step.
     """
 
-    def __init__(self, env_id: str, task: int | None, seed: int | None, reward_type: str) -> None:
+    def __init__(self, env_id: str, task: int | None, seed: int | None, reward_type: str, layout: int) -> None:
         """Make the environment; `load` checks the arguments and has their meaning."""
-        self._env = gymnasium.make(env_id, reward_type=reward_type, disable_env_checker=True)
+        self._env = gymnasium.make(env_id, reward_type=reward_type, layout=layout, disable_env_checker=True)
         suite = self._env.unwrapped
         assert isinstance(suite, SkillEnv)
         self._suite = suite
@@ -128,7 +128,7 @@ class Environment(dm_env.Environment):  # type: ignore[misc]
 
 
 def load(
-    name: str, task: str | int | None = None, *, seed: int | None = None, reward_type: str = "paper"
+    name: str, task: str | int | None = None, *, seed: int | None = None, reward_type: str = "paper", layout: int = 0
 ) -> Environment:
     """An environment of the suite, as ``dm_control.suite.load`` gives those of its own.
 
@@ -138,6 +138,7 @@ def load(
             None draws one for each episode.
         seed: of the first episode; the later ones go on from it. None seeds at random.
         reward_type: "paper", "sparse" or "shaped", as in `skill_envs.SkillVectorEnv`.
+        layout: where the fixtures of "SpringWall", "LWall" or "RailPush" are.
 
     Raises:
         ValueError: an invalid value; the message lists the valid ones.
@@ -151,6 +152,7 @@ def load(
         arguments.fixed_task(task, ENVIRONMENTS[env_id].tasks),
         None if seed is None else checks.integer("seed", seed, least=0),
         arguments.reward_type(reward_type),
+        *arguments.layouts(layout, ENVIRONMENTS[env_id].tasks, 1),
     )
 
 

@@ -63,6 +63,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         arc: str | None = None,
+        layout: int | Sequence[int] = 0,
         render_mode: str | None = None,
         width: int = 480,
         height: int = 480,
@@ -81,6 +82,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             autoreset_mode: SAME_STEP, NEXT_STEP or DISABLED, as Gymnasium defines them
                 (`gymnasium.vector.AutoresetMode`). Where it is disabled, an episode that has ended goes on.
             arc: range that a task's parameters are drawn from; None for its first.
+            layout: where the fixtures of `SpringWall`, `LWall` and `RailPush` are, from 0, the paper's, to 16; or one
+                for each environment.
             render_mode: "rgb_array", "depth_array", "human" or None.
             width: width of a frame, at most 4,096 [pixel].
             height: height of a frame, at most 4,096 [pixel].
@@ -93,7 +96,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             ValueError: an invalid value; the message lists the valid ones.
         """
         valid = (
-            *("reward_type", "max_episode_steps", "autoreset_mode", "arc", "render_mode", "width", "height"),
+            *("reward_type", "max_episode_steps", "autoreset_mode", "arc", "layout", "render_mode", "width", "height"),
             *("shadow_size", "num_threads"),
         )
         checks.no_unknown(unknown, valid)
@@ -105,6 +108,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             "max_episode_steps": arguments.max_episode_steps(max_episode_steps),
             "autoreset_mode": arguments.autoreset_mode(autoreset_mode),
             "arc": arguments.arc(arc, tasks),
+            "layout": arguments.layouts(layout, tasks, num_envs),
             "render_mode": arguments.render_mode(render_mode),
             "width": checks.integer("width", width, least=1, most=MAX_SIDE),
             "height": checks.integer("height", height, least=1, most=MAX_SIDE),
@@ -115,7 +119,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         self._constructed = {name: self._arguments[name] for name in ("reward_type", "max_episode_steps")}
         self.num_envs = self._arguments["num_envs"]
         self._episodes = Episodes(
-            self._arguments["tasks"], self.num_envs, self._arguments["num_threads"], self._arguments["arc"]
+            *(self._arguments[name] for name in ("tasks", "num_envs", "num_threads", "layout", "arc"))
         )
         period = self.physics.substeps * self.physics.models[0].opt.timestep
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode, "render_fps": round(1 / period)}
@@ -148,6 +152,11 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
     def task(self) -> Int:
         """(num_envs,) the present tasks, indices into ``tasks``."""
         return self._episodes.task
+
+    @property
+    def layout(self) -> Int:
+        """(num_envs,) the layout of every environment."""
+        return self._episodes.layout
 
     @property
     def parameters(self) -> Float:
@@ -257,7 +266,7 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
             episodes.begin(np.flatnonzero(resetting))
 
         observation, outside = self._observe(), episodes.outside()
-        reward = episodes.goals.reward(outside, self.task, self.reward_type)
+        reward = episodes.goals.reward(outside, episodes.variant, self.reward_type)
         reward[resetting | diverged] = 0.0
         episodes.visit((outside <= 0.0) & ~resetting & ~diverged)
         truncated = diverged.copy()
@@ -340,6 +349,8 @@ class SkillVectorEnv(VectorEnv[Any, Any, Any]):
         settings = {"tasks": list(self._arguments["tasks"]), "num_envs": self.num_envs, **self._constructed}
         if self._arguments["arc"] is not None:
             settings["arc"] = self._arguments["arc"]
+        if any(self._arguments["layout"]):
+            settings["layout"] = list(self._arguments["layout"])
         state = {"settings": settings, **self._episodes.state(self._with_ended)}
         present = {name: self._arguments[name] for name in self._constructed}
         if present != self._constructed:

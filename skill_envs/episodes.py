@@ -23,8 +23,9 @@ class Episodes:
     """One episode in each of ``num_envs`` simulations.
 
     Attributes:
-        tasks: the tasks that an episode draws from.
-        goals: their goals and rewards.
+        tasks: the tasks that an episode draws from, in their layout 0.
+        layout: (num_envs,) the layout of each simulation, whatever its task.
+        goals: the tasks' goals and rewards, in all layouts that are used.
         physics: the simulations.
         task: (num_envs,) the task of each episode, an index into ``tasks``.
         parameters: (num_envs, C) the task's parameters in each episode; C is 0 for tasks without.
@@ -36,16 +37,20 @@ class Episodes:
         started: whether every simulation has begun an episode.
     """
 
-    def __init__(self, names: Sequence[str], num_envs: int, num_threads: int, arc: str | None = None) -> None:
+    def __init__(
+        self, names: Sequence[str], num_envs: int, num_threads: int, layout: Sequence[int], arc: str | None = None
+    ) -> None:
         """Compile the tasks' models and allocate the simulations.
 
         Args:
             names: of the tasks.
             num_envs: number of simulations.
             num_threads: physics threads; 0 takes all CPUs.
+            layout: (num_envs,) of each simulation.
             arc: the range that parameters are drawn from; None for tasks without parameters.
         """
         self._made_of = (tuple(names), num_envs, num_threads)
+        self.layout: Int = np.array(layout, np.int64)
         self._make()
         self._arc = arc
         self.task: Int = np.zeros(num_envs, np.int64)
@@ -65,9 +70,18 @@ class Episodes:
     def _make(self) -> None:
         names, num_envs, num_threads = self._made_of
         self.tasks = tuple(TASKS[name] for name in names)
-        self.goals = Goals(self.tasks)
-        models = [task.compile() for task in self.tasks]
+        used = sorted(set(self.layout.tolist()))
+        # Every task in the first layout that is used, then every task in the next.
+        self._variants = tuple(task.layout(number) for number in used for task in self.tasks)
+        self._first_variant: Int = len(names) * np.searchsorted(used, self.layout)
+        self.goals = Goals(self._variants)
+        models = [variant.compile() for variant in self._variants]
         self.physics = Physics(models, num_envs, self.tasks[0].substeps, num_threads)
+
+    @property
+    def variant(self) -> Int:
+        """(num_envs,) the present task in its layout, an index into the models and the goals."""
+        return self._first_variant + self.task
 
     # Beginnings ----------------------------------------------------------------------------------
 
@@ -111,10 +125,11 @@ class Episodes:
                 self.parameters[i] = described.arcs[self._arc](self.generators[i])
                 if self._has_fixed_parameters[i]:
                     self.parameters[i] = self._fixed_parameters[i]
-        self.physics.assign(self.task)
+        variant = self.variant
+        self.physics.assign(variant)
         self.physics.reset(ids)
         for i in ids:
-            self.physics.qpos[i], self.physics.qvel[i] = self.tasks[self.task[i]].start(self.generators[i])
+            self.physics.qpos[i], self.physics.qvel[i] = self._variants[variant[i]].start(self.generators[i])
         self._move_goals(ids)
         self.elapsed[ids] = 0
         self.visited[ids] = 0
@@ -144,9 +159,10 @@ class Episodes:
         diverged = self.physics.step()
         if diverged.any():
             self._restore(np.flatnonzero(diverged))
-        for k, task in enumerate(self.tasks):
+        variant = self.variant
+        for k, task in enumerate(self._variants):
             if task.after_step is not None:
-                rows = np.flatnonzero(self.task == k)
+                rows = np.flatnonzero(variant == k)
                 self.physics.eq_active[rows] = task.after_step(self.physics.qpos[rows], self.physics.eq_active[rows])
         self.elapsed += 1
         return diverged
@@ -159,12 +175,12 @@ class Episodes:
 
     def observe(self) -> Float:
         """What the tasks observe, (num_envs, S), neither rounded nor clipped."""
-        goal = self.goals.observed[self.task] if self._moved is None else self._moved
+        goal = self.goals.observed[self.variant] if self._moved is None else self._moved
         return self.tasks[0].observe(self.physics.qpos, self.physics.qvel, goal)
 
     def outside(self) -> Float:
         """Distances (num_envs,) to the nearest goal region that counts [m]; 0 inside."""
-        return self.goals.outside(self.tasks[0].position(self.physics.qpos), self.task, self.visited, self._moved)
+        return self.goals.outside(self.tasks[0].position(self.physics.qpos), self.variant, self.visited, self._moved)
 
     def visit(self, inside: Bool) -> None:
         """Count a control step for the episodes that are ``inside`` (num_envs,) a goal that counts."""
@@ -241,7 +257,7 @@ class Episodes:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy needs: all but the models, which it compiles anew."""
-        anew = ("tasks", "goals", "physics")
+        anew = ("tasks", "goals", "physics", "_variants")
         kept = {name: value for name, value in self.__dict__.items() if name not in anew}
         return {"kept": kept, "physics": self.physics.state()}
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from skill_envs import checks
+from skill_envs import arguments, checks
 from skill_envs.demonstrate import ROUTES, demonstrate
 from skill_envs.tasks import TASKS
 
@@ -145,7 +145,9 @@ def _not_whole(path: Path) -> OSError:
     return OSError(f"{path} could not be written whole; {path.parent} has {free:,.1f} MB free")
 
 
-def film(task: str, path: Path, *, seed: int = 0, episodes: int = 1, width: int = 640, height: int = 480) -> None:
+def film(
+    task: str, path: Path, *, seed: int = 0, episodes: int = 1, width: int = 640, height: int = 480, layout: int = 0
+) -> None:
     """Film demonstrations of a task; the suffix of ``path`` selects the format.
 
     Args:
@@ -155,6 +157,7 @@ def film(task: str, path: Path, *, seed: int = 0, episodes: int = 1, width: int 
         episodes: number of episodes, one after the other.
         width: width of a frame [pixel].
         height: height of a frame [pixel].
+        layout: of the task.
 
     Raises:
         OSError: the video could not be written whole.
@@ -164,16 +167,17 @@ def film(task: str, path: Path, *, seed: int = 0, episodes: int = 1, width: int 
     checks.one_of("task", task, list(ROUTES))
     checks.integer("episodes", episodes, least=1)
     checks.integer("seed", seed, least=0)
+    arguments.layouts(layout, (task,), 1)
     check_video(path)
     check_size(path, width, height)
     # What was demonstrated is played again, so that no more than one frame is kept in memory.
     env: gymnasium.Env[Any, Any] = gymnasium.make(
-        f"SkillEmbed/{task}-v0", render_mode="rgb_array", width=width, height=height
+        f"SkillEmbed/{task}-v0", render_mode="rgb_array", width=width, height=height, layout=layout
     )
     total = episodes * (TASKS[task].horizon + 1)
     try:
         with video(path, env.unwrapped.metadata["render_fps"], total) as add:
-            for episode, played in enumerate(demonstrate(task, seed=seed, episodes=episodes)):
+            for episode, played in enumerate(demonstrate(task, seed=seed, episodes=episodes, layout=layout)):
                 env.reset(seed=seed if episode == 0 else None)
                 add(env.render())  # type: ignore[arg-type]
                 for action in played.actions:
@@ -183,7 +187,7 @@ def film(task: str, path: Path, *, seed: int = 0, episodes: int = 1, width: int 
         env.close()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Film from the command line."""
     parser = argparse.ArgumentParser("python -m skill_envs.film", description="Film scripted demonstrations.")
     parser.add_argument("tasks", nargs="*", default=list(ROUTES), metavar="TASK", help=", ".join(ROUTES))
@@ -191,15 +195,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--format", default=".mp4", choices=FORMATS)
     parser.add_argument("--episodes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layout", type=int, default=0, help="where the tasks' fixtures are")
     parser.add_argument("--width", type=int, default=640, help="of a frame [pixel]")
     parser.add_argument("--height", type=int, default=480, help="of a frame [pixel]")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(argv)
     try:
         for task in args.tasks:  # all of them, before the first film
             checks.one_of("task", task, list(ROUTES))
+            arguments.layouts(args.layout, (task,), 1)
+        options = {name: getattr(args, name) for name in ("seed", "episodes", "width", "height", "layout")}
+        of_layout = f"-layout{args.layout}" if args.layout else ""
         for task in args.tasks:
-            path = Path(os.path.expanduser(args.out)) / f"{task}{args.format}"
-            film(task, path, seed=args.seed, episodes=args.episodes, width=args.width, height=args.height)
+            path = Path(os.path.expanduser(args.out)) / f"{task}{of_layout}{args.format}"
+            film(task, path, **options)
             print(path)
     except (OSError, ValueError, RuntimeError) as error:
         sys.exit(f"{parser.prog}: {error}")

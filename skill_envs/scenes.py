@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import mujoco
@@ -89,6 +91,7 @@ def point_mass(
 CENTRE = np.array([0.62, 0.0, 0.0])  # middle of the workspace, the arm's base being the origin [m]
 TABLE_HEIGHT = 0.10  # [m]
 HALF_BLOCK = 0.04  # [m]
+SPRING_STIFFNESS = 100.0  # [N/m]: 8 N at the near edge of the goal region, where friction holds 1.6 N
 # A contact bit that no geom responds to; 0 would drop the geom from MuJoCo's bounding volumes and change their size.
 _NOTHING = 1 << 8
 _FAR_BELOW = 10.0  # where fixtures that are off are kept: bounding volumes then rule them out at once [m]
@@ -106,6 +109,21 @@ class Camera(NamedTuple):
     target: tuple[float, float, float]  # [m]
 
 
+class Board(NamedTuple):
+    """Where an upright board stands; `PARTS` have boards of 12 mm."""
+
+    x: float  # of its middle, from `CENTRE` [m]
+    y: float  # [m]
+    length: float  # [m]
+    turn: float  # from the direction that it has in its asset, about the vertical [rad]
+    height: float  # [m]
+    bottom: float = 0.0  # height of its lower edge over the floor [m]
+
+
+Boards = Mapping[str, Board]  # by the names of fixture and body, such as "l_wall/far"
+NO_BOARDS: Boards = MappingProxyType({})
+
+
 def manipulation(
     fixtures: tuple[str, ...],
     block: tuple[float, float, float],
@@ -113,6 +131,8 @@ def manipulation(
     goal_size: tuple[float, float],
     camera: Camera,
     spring_stiffness: float = 0.0,
+    boards: Boards = NO_BOARDS,
+    table_height: float = TABLE_HEIGHT,
 ) -> mujoco.MjSpec:
     """The arm, the block and every fixture, those not in ``fixtures`` switched off.
 
@@ -126,6 +146,8 @@ def manipulation(
         goal_size: radius and half-height of the goal's marker [m].
         camera: the view.
         spring_stiffness: of the spring, if it is on [N/m].
+        boards: where boards are; the others stand where their assets have them.
+        table_height: of the table, if it is on [m].
 
     Raises:
         ValueError: an unknown fixture.
@@ -145,6 +167,13 @@ def manipulation(
         if name not in fixtures:
             _switch_off(part)
             place[2] -= _FAR_BELOW
+        for body in part.worldbody.bodies:
+            board = boards.get(f"{name}/{body.name}")
+            if board is not None:
+                _place(body, board)
+        if name == "table":
+            table = part.body("table")
+            table.pos[2] = table.first_geom().size[2] = table_height / 2
         scene.attach(part, prefix=f"{name}/", frame=scene.worldbody.add_frame(pos=place))
 
     weld = scene.add_equality(name="rail", type=mujoco.mjtEq.mjEQ_WELD, active="rail" in fixtures)
@@ -164,6 +193,14 @@ def manipulation(
     marker.pos, marker.size[:2] = goal, goal_size
     view.pos, view.quat = camera.position, _look_at(camera)
     return scene
+
+
+def _place(body: mujoco.MjsBody, board: Board) -> None:
+    """Put a board in its place; it lies along the longer side that its asset has."""
+    body.pos = (board.x, board.y, board.bottom + board.height / 2)
+    body.quat = (np.cos(board.turn / 2), 0.0, 0.0, np.sin(board.turn / 2))
+    size = body.first_geom().size
+    size[int(np.argmax(size[:2]))], size[2] = board.length / 2, board.height / 2
 
 
 def _switch_off(part: mujoco.MjSpec) -> None:

@@ -28,13 +28,13 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
 
         Args:
             tasks: names from `skill_envs.TASKS`.
-            **kwargs: reward_type, arc, render_mode, width, height, shadow_size.
+            **kwargs: reward_type, arc, layout, render_mode, width, height, shadow_size.
 
         Raises:
             TypeError: an unknown keyword argument.
             ValueError: an invalid value; the message lists the valid ones.
         """
-        valid = ("reward_type", "arc", "render_mode", "width", "height", "shadow_size")
+        valid = ("reward_type", "arc", "layout", "render_mode", "width", "height", "shadow_size")
         checks.no_unknown({k: v for k, v in kwargs.items() if k not in valid}, valid)
         self.batch = SkillVectorEnv(tasks, 1, autoreset_mode=AutoresetMode.DISABLED, num_threads=1, **kwargs)
         self.metadata = {k: v for k, v in self.batch.metadata.items() if k != "autoreset_mode"}
@@ -58,6 +58,11 @@ class SkillEnv(gymnasium.Env[Any, NDArray[Any]]):
     @reward_type.setter
     def reward_type(self, value: str) -> None:
         self.batch.reward_type = value
+
+    @property
+    def layout(self) -> int:
+        """Where the task's fixtures are; it can't be changed."""
+        return int(self.batch.layout[0])
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start a new episode; ``options={"task": k}`` fixes its task, or the parameters of its task.

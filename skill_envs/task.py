@@ -72,6 +72,7 @@ class Task:
         turn: control steps to be in a goal until the next one counts, in the order of ``goals``; the last one counts
             on. With 0 all of them count at any time.
         start_summary: what ``start`` draws, in words, for the documentation.
+        others: its layouts 1, 2 and so on: the same task with its fixtures elsewhere. The task itself is layout 0.
     """
 
     summary: str
@@ -93,6 +94,11 @@ class Task:
     parameters: Parameters | None = None
     turn: int = 0
     start_summary: str = ""
+    others: tuple[Task, ...] = ()
+
+    def layout(self, number: int) -> Task:
+        """The task in one of its layouts, from 0 to ``len(others)``."""
+        return self.others[number - 1] if number else self
 
     def compile(self) -> mujoco.MjModel:
         """A MuJoCo model of the scene."""

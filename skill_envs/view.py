@@ -26,7 +26,9 @@ class Policy(Protocol):
         """An action for an observation, and a state to pass in at the episode's next step."""
 
 
-def view(env_id: str, policy: Policy | None = None, *, seed: int = 0, task: str | int | None = None) -> None:
+def view(
+    env_id: str, policy: Policy | None = None, *, seed: int = 0, task: str | int | None = None, layout: int = 0
+) -> None:
     """Show one episode after the other, at the speed of a clock, until the window is closed.
 
     A double click selects a body. Ctrl and a drag with the right button push it, with the left button turn it. Space
@@ -37,6 +39,7 @@ def view(env_id: str, policy: Policy | None = None, *, seed: int = 0, task: str 
         policy: what acts; None leaves the joints without torque.
         seed: of the first episode.
         task: the task of all episodes, by its name or index; None draws one for each.
+        layout: where the fixtures of the task are.
 
     Raises:
         RuntimeError: there is no display; or on macOS, if Python was not started as ``mjpython``.
@@ -44,10 +47,11 @@ def view(env_id: str, policy: Policy | None = None, *, seed: int = 0, task: str 
     """
     checks.one_of("env_id", env_id, list(ENVIRONMENTS))
     fixed = arguments.fixed_task(task, ENVIRONMENTS[env_id].tasks)
+    arguments.layouts(layout, ENVIRONMENTS[env_id].tasks, 1)
     options = {} if fixed is None else {"task": fixed}
     if not opengl.has_display():
         raise RuntimeError("the viewer needs a display; without one film the policy: skill-embed film")
-    env = gymnasium.make(env_id, disable_env_checker=True)
+    env = gymnasium.make(env_id, layout=layout, disable_env_checker=True)
     first, _ = env.reset(seed=checks.integer("seed", seed, least=0), options=options)
     if policy is not None:
         policy.predict(first)  # a wrong policy is an error before the window opens

@@ -230,9 +230,9 @@ def test_a_fixture_of_the_list_is_in_the_scene_and_off_where_a_task_does_not_nam
 
 
 def test_the_layout_is_that_of_the_channels():
-    parts = [arm.OBSERVATION[where] for where in arm.LAYOUT.values()]
+    parts = [arm.OBSERVATION[where] for where in arm.ENTRIES.values()]
     assert sum(parts, ()) == arm.OBSERVATION
-    assert arm.LAYOUT["block position"] == slice(14, 17) == TASKS["Push"].observed_position
+    assert arm.ENTRIES["block position"] == slice(14, 17) == TASKS["Push"].observed_position
     assert {channel.meaning[2:] for channel in arm.OBSERVATION[14:17]} == {"position of the block"}
 
 

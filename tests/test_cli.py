@@ -69,7 +69,7 @@ def test_play_opens_a_window_where_there_is_a_display(tmp_path, monkeypatch):
     monkeypatch.setattr("skill_envs.opengl.has_display", lambda: True)
     monkeypatch.setattr("skill_envs.view.view", lambda env_id, policy, **options: shown.append((env_id, options)))
     command(monkeypatch, "play", "lwall", "--seed", "3")
-    assert shown == [("SkillEmbed/LWall-v0", {"seed": 3, "task": None})]
+    assert shown == [("SkillEmbed/LWall-v0", {"seed": 3, "task": None, "layout": 0})]
     assert os.listdir(tmp_path) == []
 
 

@@ -51,6 +51,7 @@ def film(args: Film) -> None:
             caption=args.caption,
             shadow_size=FILM_SHADOW_SIZE,
             begin=begin,
+            layout=args.layout,
         )
     print(args.out)
 
@@ -67,7 +68,8 @@ def evaluate(args: Evaluate) -> None:
         common.check_file(args.json, args.force, "--json")
     given = {"skills": args.skills, "policy": args.policy, "model": args.model}
     ids = common.ids_of(args.env_ids, given)
-    results = played(common.load_one(given), ids, args.episodes, args.seed, deterministic=args.deterministic)
+    policy = common.load_one(given)
+    results = played(policy, ids, args.episodes, args.seed, deterministic=args.deterministic, layout=args.layout)
     if args.json is not None:
         common.check_file(args.json, args.force, "--json")  # the name may have been taken meanwhile
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -75,15 +77,18 @@ def evaluate(args: Evaluate) -> None:
         print(args.json)
 
 
-def played(policy: Any, ids: list[str], episodes: int, seed: int, *, deterministic: bool = False) -> list[TaskResult]:
+def played(
+    policy: Any, ids: list[str], episodes: int, seed: int, *, deterministic: bool = False, layout: int = 0
+) -> list[TaskResult]:
     """Play episodes with a bar of them, and print the table of what came of them."""
     from tqdm import tqdm
 
     from skill_agent import playing
 
     total = episodes * playing.number_of_tasks(policy)
+    asked: dict[str, Any] = {"seed": seed, "deterministic": deterministic, "layout": layout}
     with tqdm(total=total, desc=", ".join(ids), unit="episode") as bar:
-        results = playing.evaluate(policy, ids, episodes, seed=seed, deterministic=deterministic, done=bar.update)
+        results = playing.evaluate(policy, ids, episodes, **asked, done=bar.update)
     heads = ["task", "success", "95 % interval", "return", "95 % interval"]
     common.print_table(heads, [_row(result) for result in results])
     return results
@@ -122,7 +127,7 @@ def _content(args: Evaluate, ids: list[str], results: list[TaskResult]) -> dict[
     return {
         "env_ids": ids,
         **{name: getattr(args, name) for name in ("skills", "policy", "model") if getattr(args, name)},
-        **{name: getattr(args, name) for name in ("episodes", "seed", "deterministic")},
+        **{name: getattr(args, name) for name in ("layout", "episodes", "seed", "deterministic")},
         "level": 0.95,
         "tasks": tasks,
         "versions": {"skill-embed": __version__},
@@ -134,6 +139,7 @@ def play(args: Play) -> None:
     import gymnasium
 
     from skill_agent.filming import show_film
+    from skill_agent.origin import id_and_layout
     from skill_agent.transferred import load_policy
     from skill_envs import ENVIRONMENTS, checks, opengl
     from skill_envs.film import check_video, video
@@ -142,7 +148,7 @@ def play(args: Play) -> None:
     out = args.out or Path("runs") / f"play-{Path(args.policy).stem}.mp4"
     check_video(out, force=args.out is None)
     policy = load_policy(args.policy)
-    env_id = "" if policy.origin is None else policy.origin.environment
+    env_id, layout = ("", 0) if policy.origin is None else id_and_layout(policy.origin.environment)
     if env_id not in ENVIRONMENTS:
         raise ValueError(
             f"policy={args.policy!r} names no environment of the suite; if you know it: "
@@ -150,13 +156,13 @@ def play(args: Play) -> None:
         )
     if args.out is None and opengl.has_display():
         print(f"{env_id} in a window; close it to end")
-        view(View(env_id, policy=args.policy, seed=args.seed))
+        view(View(env_id, policy=args.policy, seed=args.seed, layout=layout))
         return
     # Every second frame and coarse shadows, since drawing without a GPU takes most of the time.
     steps_per_second = gymnasium.make(env_id).unwrapped.metadata["render_fps"]
     total = -(-ENVIRONMENTS[env_id].horizon // 2)
     with video(out, steps_per_second / 2, total, force=args.out is None) as add:
-        show_film(add, policy, env_id, 1, args.seed, every=2, shadow_size=1024)
+        show_film(add, policy, env_id, 1, args.seed, every=2, shadow_size=1024, layout=layout)
     print(out)
 
 
@@ -179,4 +185,4 @@ def view(args: View) -> None:
         if found != n_tasks:
             raise ValueError(f"{args.env_id} has {found} tasks; the policy has {n_tasks}")
     torch.manual_seed(args.seed)
-    viewer.view(args.env_id, policy, seed=args.seed, task=task)
+    viewer.view(args.env_id, policy, seed=args.seed, task=task, layout=args.layout)

@@ -86,9 +86,12 @@ def transfer(args: Transfer) -> None:
                 n_envs=args.n_envs,
                 seed=args.seed,
                 hold=args.hold,
+                layout=args.layout,
                 callback=progress.Steps(args.hold),
             )
     common.check_file(args.out, args.force, "--out")  # the name may have been taken meanwhile
     policy.save(args.out, force=True)
-    played(policy, ids, _EPISODES, seed=20_000 + args.seed)
-    print(f"{args.out}; film it with: {shlex.join(['skill-embed', 'film', *ids, '--policy', str(args.out)])}")
+    played(policy, ids, _EPISODES, seed=20_000 + args.seed, layout=args.layout)
+    of_layout = ["--layout", str(args.layout)] if args.layout else []
+    way = shlex.join(["skill-embed", "film", *ids, "--policy", str(args.out), *of_layout])
+    print(f"{args.out}; film it with: {way}")

@@ -110,6 +110,12 @@ SCHEMAS: dict[str, Schema] = {
         "seed": _COUNT,
         "tasks": {"*": {"any_step": _SHARE, "last_step": _SHARE, "diverged": _SHARE}},
     },
+    "layouts": {
+        "episodes": whole(low=1),
+        "hold": whole(low=1),
+        "seed": _COUNT,
+        "tasks": {"*": [{"*": {"any_step": _SHARE, "last_step": _SHARE}}]},  # by layout, and by the skills' file
+    },
 }
 
 

@@ -143,7 +143,7 @@ VERSATILE: dict[str, Any] = {
     "inference_coef": 0.3,
     "versatility_warmup": 0.75,
     "embedding_log_std": (-2.0, 0.0),
-    "inference_channels": tuple(range(*arm.LAYOUT["block position"].indices(len(arm.OBSERVATION)))),
+    "inference_channels": tuple(range(*arm.ENTRIES["block position"].indices(len(arm.OBSERVATION)))),
     "inference_noise": 0.5,
 }
 
