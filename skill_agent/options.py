@@ -158,6 +158,8 @@ class Demos:
     """Episodes, each from a start of its own."""
     seed: int = 0
     """Seed of the first episode's start; the next ones count on."""
+    layout: int = 0
+    """Where the fixtures of SpringWall, LWall or RailPush are: one of their layouts."""
     force: bool = False
     """Replace the dataset if it exists."""
 

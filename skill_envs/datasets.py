@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from skill_envs import checks
+from skill_envs import arguments, checks
 from skill_envs.demonstrate import ROUTES, Demonstration, demonstrate
 
 _PATH = "MINARI_DATASETS_PATH"  # the environment variable that says where datasets are
@@ -25,9 +25,10 @@ def demonstrated() -> list[str]:
     return [f"SkillEmbed/{task}-v0" for task in ROUTES]
 
 
-def name_of(env_id: str) -> str:
+def name_of(env_id: str, layout: int = 0) -> str:
     """The name that a dataset has by default, such as "skill-embed/lwall/scripted-v0"."""
-    return f"skill-embed/{_task(env_id).lower()}/scripted-v0"
+    of_layout = f"-layout{layout}" if layout else ""
+    return f"skill-embed/{_task(env_id).lower()}{of_layout}/scripted-v0"
 
 
 def write_minari(
@@ -36,6 +37,7 @@ def write_minari(
     *,
     episodes: int = 100,
     seed: int = 0,
+    layout: int = 0,
     force: bool = False,
     done: Callable[[bool], object] | None = None,
 ) -> Path:
@@ -49,6 +51,7 @@ def write_minari(
         name: the dataset's name, "(namespace/)name-vVERSION"; see `name_of`.
         episodes: number of episodes.
         seed: of the first episode.
+        layout: of the task.
         force: replace a dataset of that name.
         done: called after each episode with its success.
 
@@ -63,17 +66,18 @@ def write_minari(
     task = _task(env_id)
     checks.integer("episodes", episodes, 1, MOST_EPISODES)
     checks.integer("seed", seed, 0, 2**32 - 1 - episodes)
-    name = name_of(env_id) if name is None else name
+    arguments.layouts(layout, (task,), 1)
+    name = name_of(env_id, layout) if name is None else name
     folder = _folder(name, force)
     found = []
     for k in range(episodes):
-        (demonstration,) = demonstrate(task, seed=seed + k)
+        (demonstration,) = demonstrate(task, seed=seed + k, layout=layout)
         found.append(_episode(demonstration, k, seed + k))
         if done is not None:
             done(bool(demonstration.successes[-1]))
     _folder(name, force)  # the name may have been taken meanwhile
     with _elsewhere() as written:
-        _create(env_id, name, found)
+        _create(env_id, layout, name, found)
         if folder.exists():
             os.replace(folder, written / "before")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -128,20 +132,23 @@ def _episode(demonstration: Demonstration, number: int, seed: int) -> Any:
     )
 
 
-def _create(env_id: str, name: str, episodes: list[Any]) -> None:
+def _create(env_id: str, layout: int, name: str, episodes: list[Any]) -> None:
     import minari
 
     from skill_envs import __version__
 
+    env = gymnasium.make(env_id, layout=layout) if layout else gymnasium.make(env_id)
+    env.close()
+    of_layout = f" in layout {layout}" if layout else ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of an author's address and the like, which may be left out
         minari.create_dataset_from_buffers(
             name,
             episodes,
-            env=gymnasium.spec(env_id),
+            env=env.spec,
             algorithm_name="skill_envs.demonstrate",
             author="skill-embed",
-            description=f"Scripted demonstrations of {env_id}, by skill_envs {__version__}.",
+            description=f"Scripted demonstrations of {env_id}{of_layout}, by skill_envs {__version__}.",
         )
 
 

@@ -61,6 +61,22 @@ def test_a_dataset_is_read_back_and_its_episodes_replay_to_success(env_id, root)
     env.close()
 
 
+def test_a_dataset_is_of_its_layout(root):
+    folder = write_minari(LWALL, episodes=1, layout=3)
+    assert folder == root / "skill-embed/lwall-layout3/scripted-v0"
+    dataset = minari.load_dataset("skill-embed/lwall-layout3/scripted-v0")
+    assert dataset.env_spec.kwargs["layout"] == 3
+    env = dataset.recover_environment()
+    (episode,) = dataset.iterate_episodes()
+    observation, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(observation, episode.observations[0])
+    for action, seen in zip(episode.actions, episode.observations[1:], strict=True):
+        observation, *_, info = env.step(action)
+        np.testing.assert_array_equal(observation, seen)
+    assert info["is_success"]
+    env.close()
+
+
 def test_a_dataset_that_exists_is_kept_unless_forced(root):
     write_minari(PUSH, "push-v0", episodes=1)
     before = (root / "push-v0/data/main_data.hdf5").read_bytes()
@@ -96,6 +112,8 @@ def test_a_dataset_is_written_whole_or_not_at_all(root, monkeypatch):
         ({"env_id": "SkillEmbed/LWallPretrain-v0"}, r"SkillEmbed/LWallPretrain-v0.*SkillEmbed/LWall-v0"),
         ({"env_id": "SkillEmbed/PointMassCorner-v0"}, "is not valid"),
         ({"episodes": 0}, "episodes=0"),
+        ({"layout": 1}, "layout"),
+        ({"env_id": LWALL, "layout": 17}, "layout"),
         ({"seed": -1}, "seed=-1"),
         ({"name": "no version"}, "is no name of a Minari dataset"),
         ({"name": "../up-v0"}, "is no name of a Minari dataset"),

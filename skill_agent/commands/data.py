@@ -12,7 +12,7 @@ def demos(args: Demos) -> None:
     from skill_envs import checks, datasets
 
     checks.one_of("env_id", args.env_id, datasets.demonstrated())
-    name = args.minari or datasets.name_of(args.env_id)
+    name = args.minari or datasets.name_of(args.env_id, args.layout)
     succeeded = 0
     with tqdm(total=args.episodes, desc=args.env_id, unit="episode") as bar:
 
@@ -22,7 +22,13 @@ def demos(args: Demos) -> None:
             bar.update()
 
         folder = datasets.write_minari(
-            args.env_id, name, episodes=args.episodes, seed=args.seed, force=args.force, done=count
+            args.env_id,
+            name,
+            episodes=args.episodes,
+            seed=args.seed,
+            layout=args.layout,
+            force=args.force,
+            done=count,
         )
     print(f"{succeeded} of {args.episodes} episodes end in the goal region")
     print(f"{folder}; from Python: minari.load_dataset({name!r})")
