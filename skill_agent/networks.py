@@ -142,7 +142,22 @@ class SkillNetworks(BasePolicy):
                 self.transition.biases[-1].zero_()
 
         self.trained_parameters = [p for p in self.parameters() if p.requires_grad]
-        self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **optimizer_kwargs)  # type: ignore[call-arg]
+        self.optimizer = optimizer_class(self._parameter_groups(), lr=lr_schedule(1), **optimizer_kwargs)  # type: ignore[call-arg]
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser trains; p(z|t) is a second group where it has a learning rate of its own."""
+        if self.config.embedding_rate == 1:
+            return [{"params": self.trained_parameters}]
+        of_embedding = {id(p) for p in self.embedding.parameters()}
+        groups: list[list[nn.Parameter]] = [[], []]
+        for parameter in self.trained_parameters:
+            groups[id(parameter) in of_embedding].append(parameter)
+        return [{"params": group} for group in groups if group]
+
+    def set_embedding_rate(self) -> None:
+        """Let p(z|t) learn at its own rate, after all groups of the optimiser were given the same one."""
+        for group in self.optimizer.param_groups[1:]:
+            group["lr"] *= self.config.embedding_rate
 
     # States -----------------------------------------------------------------------------------
 

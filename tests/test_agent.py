@@ -413,3 +413,26 @@ def test_targets_are_those_of_all_values():
     )  # fmt: skip
     assert terms["retrace/mean_trace"].mean() > 0.1
     torch.testing.assert_close(targets, expected, atol=1e-5, rtol=1e-5)
+
+
+# The embedding's own learning rate ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env_id", ["SkillEmbed/PointMassTwoGoals-v0", "SkillEmbed/PointMassRing-v0"])
+def test_the_embedding_learns_at_its_own_rate(env_id):
+    def steps(rate):
+        """How far the first update of Adam, whose steps are as long as the rate, moves embedding and critics."""
+        env = make_skill_vec_env(env_id, 4, seed=5)
+        settings = {"embedding_init_std": 0.5, "learning_rate": 0.01, "policy_kwargs": {"net_arch": [8]}, "seed": 3}
+        agent = SkillEmbedding("MultiInputPolicy", env, embedding_rate=rate, learning_starts=100, **settings)
+        agent.learn(200)
+        agent.policy.optimizer.state.clear()
+        before = {name: value.clone() for name, value in agent.policy.named_parameters()}
+        agent.train(1, 8)
+        change = {name: (value - before[name]).abs().max() for name, value in agent.policy.named_parameters()}
+        own = max(float(value) for name, value in change.items() if name.startswith("embedding."))
+        return own, max(float(value) for name, value in change.items() if name.startswith("critics."))
+
+    slow, fast = steps(0.1), steps(1.0)
+    assert slow[0] == pytest.approx(0.001, rel=0.05) and fast[0] == pytest.approx(0.01, rel=0.05)
+    assert slow[1] == pytest.approx(fast[1], rel=0.05)
