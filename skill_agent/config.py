@@ -133,7 +133,7 @@ class SkillConfig:
     embedding_net_arch: tuple[int, ...] = _setting(
         (64, 64),
         _LAYERS,
-        "hidden layers of p(z|c), where tasks have continuous parameters c in place of an index; without any it is linear",
+        "hidden layers of p(z|c), where tasks have continuous parameters c in place of an index; none make it linear",
     )
     embedding_rate: float = _setting(
         1.0, _POSITIVE, "factor of p(z|t)'s learning rate; below 1, the policy learns faster than z moves"
