@@ -136,7 +136,9 @@ class SkillConfig:
         "hidden layers of p(z|c), where tasks have continuous parameters c in place of an index; none make it linear",
     )
     embedding_rate: float = _setting(
-        1.0, _POSITIVE, "factor of p(z|t)'s learning rate; below 1, the policy learns faster than z moves"
+        1.0,
+        _POSITIVE,
+        "factor of the learning rate of p(z|t) and a learned p(z' | z, t); below 1 the policy learns faster than z",
     )
     temperature: float = _setting(0.67, _POSITIVE, "temperature of the Concrete relaxation (Bernoulli)")
     z_period: int | None = _setting(
@@ -147,6 +149,12 @@ class SkillConfig:
         _one_of(TRANSITIONS),
         "what follows a z after z_period steps, by equation 13: a z' of p(z|t) again (redraw), or of a learned "
         "p(z' | z, t); with none z is redrawn just the same, while the critic takes every z to last",
+    )
+
+    transition_init_std: float = _setting(
+        0.0,
+        _number(0),
+        "spread, over z, of the means (or logits) of a learned p(z' | z, t) at the start; with 0 it starts as p(z|t)",
     )
 
     # The coefficients of equation 3
