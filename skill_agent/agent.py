@@ -431,6 +431,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy, config = self.policy, self.config
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
+        policy.set_embedding_rate()
         self._versatility.fill_(config.versatility(1.0 - self._current_progress_remaining))
         # Skills that were loaded have their statistics: with others, they would see other states.
         unmeasured = bool((policy.state_mean == 0).all() and (policy.state_scale == 1).all())

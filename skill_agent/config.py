@@ -45,8 +45,8 @@ def _check_bounds(name: str, value: Any) -> tuple[float, float]:
 
 
 def _check_layers(name: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list | tuple) or not 1 <= len(value) <= DEEPEST:
-        raise ValueError(f"{name}={value!r} is not valid; choose from 1 to {DEEPEST} widths")
+    if not isinstance(value, list | tuple) or len(value) > DEEPEST:
+        raise ValueError(f"{name}={value!r} is not valid; choose at most {DEEPEST} widths")
     return tuple(checks.integer(f"{name}[{i}]", width, 1, WIDEST) for i, width in enumerate(value))
 
 
@@ -64,7 +64,7 @@ _BOOLEAN = Valid("True or False", checks.boolean)
 _BOUNDS = Valid(
     f"two numbers from {-_LARGEST_LOG_STD} to {_LARGEST_LOG_STD}, the first below the second", _check_bounds
 )
-_LAYERS = Valid(f"from 1 to {DEEPEST} widths of at most {WIDEST:,}", _check_layers)
+_LAYERS = Valid(f"at most {DEEPEST} widths of at most {WIDEST:,}", _check_layers)
 _CHANNELS = Valid("entries of the state, none twice", _check_channels)
 
 
@@ -131,7 +131,14 @@ class SkillConfig:
         3.0, _POSITIVE, "bound of the embedding's mean (Gaussian) or logit (Bernoulli)"
     )
     embedding_net_arch: tuple[int, ...] = _setting(
-        (64, 64), _LAYERS, "hidden layers of p(z|c), where tasks have continuous parameters c in place of an index"
+        (64, 64),
+        _LAYERS,
+        "hidden layers of p(z|c), where tasks have continuous parameters c in place of an index; none make it linear",
+    )
+    embedding_rate: float = _setting(
+        1.0,
+        _POSITIVE,
+        "factor of the learning rate of p(z|t) and a learned p(z' | z, t); below 1 the policy learns faster than z",
     )
     temperature: float = _setting(0.67, _POSITIVE, "temperature of the Concrete relaxation (Bernoulli)")
     z_period: int | None = _setting(
@@ -142,6 +149,12 @@ class SkillConfig:
         _one_of(TRANSITIONS),
         "what follows a z after z_period steps, by equation 13: a z' of p(z|t) again (redraw), or of a learned "
         "p(z' | z, t); with none z is redrawn just the same, while the critic takes every z to last",
+    )
+
+    transition_init_std: float = _setting(
+        0.0,
+        _number(0),
+        "spread, over z, of the means (or logits) of a learned p(z' | z, t) at the start; with 0 it starts as p(z|t)",
     )
 
     # The coefficients of equation 3

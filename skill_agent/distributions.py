@@ -292,9 +292,11 @@ class ParameterEmbedding(nn.Module):
             # As a table does, it begins with one distribution for all tasks, or with means of a given spread.
             last = self.network.weights[-1]
             if config.embedding_init_std:
+                # Orthogonal, so that no direction of c is lost in z from the start.
+                nn.init.orthogonal_(last[0, :, : family.dim])
+                last[..., family.dim :] = 0.0
                 means = self(example_tasks(space, last.device))[:, : family.dim]
                 last[..., : family.dim] *= config.embedding_init_std / means.std(0).clamp(min=1e-6)
-                last[..., family.dim :] = 0.0
             else:
                 last.zero_()
             self.network.biases[-1].zero_()

@@ -17,7 +17,7 @@ from skill_agent import arguments
 from skill_agent.config import SkillConfig
 from skill_agent.distributions import TaskId, bounded, make_distributions, make_embedding
 from skill_agent.divergence import check_observation
-from skill_agent.observations import split_observation_space
+from skill_agent.observations import example_tasks, split_observation_space
 from skill_agent.perceptrons import Perceptrons
 from skill_envs import checks
 
@@ -25,6 +25,7 @@ NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference
 
 _SMALLEST_STD = 0.05  # channels that hardly vary are not blown up
 _LARGEST_STATE = 10.0  # standard deviations
+_SPREAD_OVER = 256  # z
 
 
 class SkillNetworks(BasePolicy):
@@ -137,12 +138,42 @@ class SkillNetworks(BasePolicy):
         if self.config.embedding_transition == "learned":
             n_params = self.embedding_distribution.n_params
             self.transition = perceptrons(1, z_dim + context_dim, *self.net_arch["inference"], n_params)
-            with torch.no_grad():
-                self.transition.weights[-1].zero_()  # it starts as p(z|t)
-                self.transition.biases[-1].zero_()
+            self._spread_transition()
 
         self.trained_parameters = [p for p in self.parameters() if p.requires_grad]
-        self.optimizer = optimizer_class(self.trained_parameters, lr=lr_schedule(1), **optimizer_kwargs)  # type: ignore[call-arg]
+        self.optimizer = optimizer_class(self._parameter_groups(), lr=lr_schedule(1), **optimizer_kwargs)  # type: ignore[call-arg]
+
+    @torch.no_grad()
+    def _spread_transition(self) -> None:
+        """Let p(z'|z,t) start as p(z|t), or with means that differ between z as much as the settings say."""
+        assert self.transition is not None
+        last, spread = self.transition.weights[-1], self.config.transition_init_std
+        if spread:
+            z_dim = self.embedding_distribution.dim
+            code = self.embedding_distribution.code(torch.randn(_SPREAD_OVER, z_dim))
+            context = self.embedding.context(example_tasks(self.task_space, code.device))
+            context = context[torch.arange(_SPREAD_OVER) % len(context)]
+            means = self.transition(torch.cat((code, context), dim=-1))[0][:, :z_dim]
+            last[..., :z_dim] *= spread / means.std(0).clamp(min=1e-6)
+            last[..., z_dim:] = 0.0
+        else:
+            last.zero_()
+        self.transition.biases[-1].zero_()
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser trains; what z is drawn from is a second group where it has a learning rate of its own."""
+        if self.config.embedding_rate == 1:
+            return [{"params": self.trained_parameters}]
+        of_embedding = {id(p) for module in (self.embedding, self.transition) if module for p in module.parameters()}
+        groups: list[list[nn.Parameter]] = [[], []]
+        for parameter in self.trained_parameters:
+            groups[id(parameter) in of_embedding].append(parameter)
+        return [{"params": group} for group in groups if group]
+
+    def set_embedding_rate(self) -> None:
+        """Let p(z|t) and p(z'|z,t) learn at their own rate, after the optimiser was given one for all."""
+        for group in self.optimizer.param_groups[1:]:
+            group["lr"] *= self.config.embedding_rate
 
     # States -----------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def test_two_runs_with_the_same_seed_have_bit_identical_parameters():
 @pytest.mark.parametrize("embedding", ["gaussian", "bernoulli", "task_id"])
 def test_learning_updates_every_network_and_logs_every_term(tmp_path, embedding):
     agent = make_agent(embedding=embedding)
-    before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
+    before = {name: value.detach().clone() for name, value in agent.policy.state_dict().items()}
     agent.set_logger(configure(str(tmp_path), ["csv"]))
     agent.learn(4_000, log_interval=4)
     agent.logger.close()
@@ -413,3 +413,28 @@ def test_targets_are_those_of_all_values():
     )  # fmt: skip
     assert terms["retrace/mean_trace"].mean() > 0.1
     torch.testing.assert_close(targets, expected, atol=1e-5, rtol=1e-5)
+
+
+# The embedding's own learning rate ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env_id", ["SkillEmbed/PointMassTwoGoals-v0", "SkillEmbed/PointMassRing-v0"])
+def test_the_embedding_learns_at_its_own_rate(env_id):
+    def steps(rate):
+        """How far the first update of Adam, whose steps are as long as the rate, moves embedding and critics."""
+        env = make_skill_vec_env(env_id, 4, seed=5)
+        settings = {"embedding_init_std": 0.5, "learning_rate": 0.01, "policy_kwargs": {"net_arch": [8]}, "seed": 3}
+        agent = SkillEmbedding("MultiInputPolicy", env, embedding_rate=rate, learning_starts=100, **settings)
+        agent.learn(200)
+        agent.policy.optimizer.state.clear()
+        before = {name: value.detach().clone() for name, value in agent.policy.named_parameters()}
+        agent.train(1, 8)
+        change = {
+            name: (value.detach() - before[name]).abs().max().item() for name, value in agent.policy.named_parameters()
+        }
+        own = max(value for name, value in change.items() if name.startswith("embedding."))
+        return own, max(value for name, value in change.items() if name.startswith("critics."))
+
+    slow, fast = steps(0.1), steps(1.0)
+    assert fast[0] == pytest.approx(0.01, rel=0.3) and slow[0] == pytest.approx(0.1 * fast[0], rel=0.3)
+    assert slow[1] == pytest.approx(fast[1], rel=0.05)

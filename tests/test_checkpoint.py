@@ -72,6 +72,7 @@ def assert_identical(first, second):
         ("SkillEmbed/PointMassFourGoals-v0", {"embedding": "bernoulli", "buffer_size": 5_000}),
         ("SkillEmbed/LWallPretrain-v0", {"embedding": "task_id"}),
         ("SkillEmbed/PointMassRing-v0", {"embedding_init_std": 0.5}),
+        (TWO_GOALS, {"embedding_rate": 0.25, "embedding_init_std": 0.5}),
     ],
 )
 @pytest.mark.parametrize("first", [360, 800])

@@ -39,6 +39,8 @@ def test_every_setting_has_words_a_check_and_a_group():
 @pytest.mark.parametrize("name", [s.name for s in fields(SkillConfig)])
 @pytest.mark.parametrize("value", [NAN, INF, -INF, -1, "yes", b"1", {}, 1j, (), ("a",), [NAN, 1], np.ones(3), object()])
 def test_what_is_no_value_of_a_setting_is_named(name, value):
+    if name == "embedding_net_arch" and isinstance(value, tuple) and not value:
+        return  # no hidden layers: p(z|c) is linear
     with pytest.raises(ValueError, match=rf"^{name}(\[\d\])?=") as error:
         SkillConfig(**{name: value})
     assert "choose" in str(error.value) or "must be below" in str(error.value)

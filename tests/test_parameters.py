@@ -94,6 +94,21 @@ def test_it_begins_alike_for_all_c_or_with_means_of_a_given_spread(kind):
     assert (params[:, family.dim :] == 0).all()  # the standard deviations
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_linear_one_begins_with_every_direction_of_c_in_z(seed):
+    torch.manual_seed(seed)
+    square = spaces.Box(-1, 1, (2,), np.float32)
+    config = SkillConfig(embedding_net_arch=(), embedding_init_std=1.0, embedding_dim=2)
+    family, _ = make_distributions(config, 2)
+    embedding = make_embedding(family, square, config, torch.nn.ELU)
+    (weights,) = embedding.network.weights
+    smallest, largest = np.sort(np.linalg.svd(weights[0, :, :2].detach().numpy(), compute_uv=False))
+    assert smallest > 0.8 * largest
+    c = example_tasks(square, torch.device("cpu"))
+    middle = embedding((c[:1] + c[1:2]) / 2)
+    np.testing.assert_allclose(middle.detach(), (embedding(c[:1]) + embedding(c[1:2])).detach() / 2, atol=1e-6)
+
+
 def test_it_learns_a_function_of_c():
     family, embedding = embedding_of()
     c = example_tasks(BOUNDS, torch.device("cpu"))

@@ -86,7 +86,7 @@ def test_a_baseline_is_one_row(tiny_arm, monkeypatch, toy):
 
 def test_every_entry_says_how_many_seeds_and_only_what_is_required_is_missing():
     assert {name: entry.seeds for name, entry in FIGURES.items()} == {
-        "fig2": 10, "fig3": 10, "tour": 5, "pretrain": 3, "fig4": 5, "fig5": 3, "fig6": 1,
+        "fig2": 10, "fig3": 10, "ring": 10, "tour": 5, "pretrain": 3, "fig4": 5, "fig5": 3, "fig6": 1,
         "solutions": 3,
     }  # fmt: skip
     none = {variant: [] for variant in FIGURES["fig5"].runs}

@@ -286,3 +286,29 @@ def test_the_space_of_a_transfer_holds_every_z_of_the_chain():
         agent.policy.transition.biases[-1][..., 0] = 2.5  # the first entry jumps at the first change of z
     space, mean = skill_space(agent.policy), agent.policy.embedding.table[0, 0].item()
     assert space.low[0] < mean < mean + 1.5 < space.high[0]
+
+
+# How it begins ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env_id", [TOUR, TWO_GOALS, "SkillEmbed/PointMassRing-v0"])
+def test_it_may_begin_with_z_that_differ(env_id):
+    policy = "MlpPolicy" if env_id == TOUR else "MultiInputPolicy"
+    env = make_skill_vec_env(env_id, 4, seed=5)
+    agent = SkillEmbedding(policy, env, **{**TINY, **LEARNED, "transition_init_std": 1.5})
+    networks = agent.policy
+    latent = torch.randn(512, 3)
+    task = torch.zeros(512, dtype=torch.long) if env_id != "SkillEmbed/PointMassRing-v0" else torch.rand(512, 2)
+    change = (networks.following(latent, task) - networks.embedding(task)).detach()
+    assert (change[:, :3].std(0) > 1).all() and (change[:, :3].std(0) < 2.2).all()
+    assert (change[:, 3:] == 0).all()  # the standard deviations
+
+
+def test_the_transition_learns_at_the_rate_of_the_embedding():
+    agent = make(**LEARNED, embedding_rate=0.1, transition_init_std=1.0)
+    policy = agent.policy
+    slow = {id(p) for p in policy.optimizer.param_groups[1]["params"]}
+    assert slow == {id(p) for module in (policy.embedding, policy.transition) for p in module.parameters()}
+    policy.set_embedding_rate()
+    fast_rate, slow_rate = (group["lr"] for group in policy.optimizer.param_groups)
+    assert slow_rate == pytest.approx(0.1 * fast_rate)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from skill_agent.experiments.schema import OBJECT, TEXT, TRUTH, Schema, check, number, whole
+from skill_agent.experiments.schema import OBJECT, TEXT, TRUTH, Leaf, Schema, check, number, whole
 from skill_agent.experiments.sums import LOCK, SUMS, add, lock, read_listed, read_sums
 from skill_agent.files import write_whole
 from skill_envs import ENVIRONMENTS, checks
@@ -43,6 +43,7 @@ _CURVE: Schema = {
     "return": number(),
     "success": number("tasks", low=0, high=1),
 }
+_SHARES = number("tasks", low=0, high=1)
 # Rounding leaves a divergence of nothing at zero, or a hair below. Between two task ids it is infinite.
 _KL = number("tasks", "tasks", low=-1e-3, infinite=True)
 
@@ -91,6 +92,23 @@ PATHS: Schema = _WHICH | {
     "position": number("kept", "points", "3", low=-10, high=10),  # [m]
     "position_of_one_z": number("paths", "points of one z", "3", low=-10, high=10),
 }
+# What a training on a task with parameters leaves, and what `ring.measure` adds.
+ARCS: Schema = _TRAINING | {
+    "curve": [{"steps": whole(low=0), "seconds": number(low=0), "return": number("tasks"), "success": _SHARES}],
+    "final": {
+        "episodes_per_task": whole(low=1),
+        "tasks": Leaf(str, shape=("tasks",)),
+        "return": number("tasks"),
+        "success": _SHARES,
+    },
+    "arcs": {
+        "success": {"train": number(low=0, high=1), "held_out": number(low=0, high=1)},
+        "episodes": {"train": whole(low=1), "held_out": whole(low=1)},
+        "by_angle": number("sectors", low=0, high=1, null=True),  # success by the goal's angle
+        "angle": number("paths", low=0, high=6.284),  # [rad]
+        "position": number("paths", "points", "2", low=-10, high=10),  # [m]
+    },
+}
 # What `solutions.measure` adds to a training of one task.
 SOLUTIONS: Schema = {
     "codes": whole(low=2),  # number of z
@@ -127,6 +145,8 @@ def check_record(record: Any) -> None:
         schema = TRANSFERRED
     if "coverage" in record:
         schema = PATHS
+    if "arcs" in record:
+        schema = ARCS
     if "solutions" in record:
         schema = TRAINED | {"solutions": SOLUTIONS}
     check(record, schema, {"tasks": len(ENVIRONMENTS[record["env_id"]].tasks)})

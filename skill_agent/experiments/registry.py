@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from skill_agent.experiments import claims, figures, measure, tables, tour, work
+from skill_agent.experiments import claims, figures, measure, ring, tables, tour, work
 from skill_agent.experiments.claims import Claim
 from skill_agent.experiments.records import RECORDS, Records, load_records
 from skill_agent.experiments.tables import FAMILIES, OURS, Run, variant_of
@@ -66,6 +66,9 @@ def registered() -> dict[str, Entry]:
     return {
         "fig2": Entry(tables.FIGURE2, 10, work.short, figures.fig2, claims.fig2_claims),
         "fig3": Entry(tables.FIGURE3, 10, work.short, figures.fig3, claims.fig3_claims),
+        "ring": Entry(
+            tables.FIGURE_RING, 10, work.arcs, ring.ring, ring.ring_claims, required=("learned",), optional=True
+        ),
         "tour": Entry(tables.FIGURE_TOUR, 5, work.short, tour.tour, tour.tour_claims, optional=True),
         "pretrain": Entry(
             tables.pretrain_runs(), 3, work.arm, figures.pretrain, claims.pretrain_claims, required=ours, optional=True

@@ -99,6 +99,25 @@ FIGURE3 = {
     "duplicate": _point_mass("Duplicate", 500_000, **DUPLICATE),
 }
 
+# A goal at any angle. Without hidden layers, what is learned on one part of the circle holds on the rest. p(z|c) learns
+# slowly: at the policy's rate it follows the first angle that is rewarded.
+RING: dict[str, Any] = {
+    "policy_kwargs": {"net_arch": {"pi": [], "qf": [64, 64], "inference": [64, 64]}},
+    "embedding_dim": 2,
+    "embedding_net_arch": (),
+    "embedding_rate": 0.01,
+    "embedding_init_std": 1.0,
+    "embedding_mean_bound": 10.0,
+    "embedding_log_std": (-3.0, -1.5),
+    "embedding_entropy_coef": 0.015,
+    "inference_coef": 0.001,
+}
+FIGURE_RING = {
+    "learned": _point_mass("Ring", 300_000, **RING),
+    "deep": _point_mass("Ring", 300_000, **RING | {"policy_kwargs": {"net_arch": [64, 64]}}),
+    "given": _point_mass("Ring", 300_000, **RING | {"embedding": "task_id"}),
+}
+
 # Four goals in turn, and a z for each fourth of the episode.
 TOUR: dict[str, Any] = {}
 CHAIN: dict[str, Any] = {"z_period": 20}

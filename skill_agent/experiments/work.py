@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skill_agent.experiments import folder as run_folder
-from skill_agent.experiments import measure, solutions, train
+from skill_agent.experiments import measure, ring, solutions, train
 from skill_agent.experiments.records import Record, networks_path, record_path
 from skill_agent.experiments.tables import Run
 from skill_agent.files import read_json
@@ -52,6 +52,12 @@ def short(job: Job) -> Result:
     """Train in one go; the networks are not kept."""
     _, record = train.train(job.run, job.seed)
     return Result(record)
+
+
+def arcs(job: Job) -> Result:
+    """Train in one go on tasks with parameters, and measure on those that were left out."""
+    agent, record = train.train(job.run, job.seed)
+    return Result({**record, "arcs": ring.measure(agent.policy, job.run, job.seed)})
 
 
 def paths(job: Job) -> Result:
