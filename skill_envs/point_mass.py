@@ -25,7 +25,7 @@ _POINT_MASS_ACTION = (
 )
 _GOAL_RADIUS = 0.3  # [m]
 _START_HALF_WIDTH = 0.1  # [m]
-_STAY = 10  # control steps to be in each goal of a tour
+_STAY = 5  # control steps to be in each goal of a tour
 
 
 def _point_mass(summary: str, *goals: tuple[float, float], horizon: int = 50, turn: int = 0) -> Task:
@@ -105,7 +105,7 @@ TASKS: dict[str, Task] = {
     "PointMassTour": _point_mass(
         f"Be in the right, the upper, the left and the lower goal, one after the other, for {_STAY} steps each.",
         *(_RIGHT, _UP, _LEFT, _DOWN),
-        horizon=80,
+        horizon=100,
         turn=_STAY,
     ),
 }

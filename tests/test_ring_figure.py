@@ -76,11 +76,10 @@ def record(held_out, train=1.0):
 
 def test_the_claim_is_of_the_held_out_quarter_in_four_fifths_of_the_seeds():
     good, bad = [record(0.95)] * 8 + [record(0.1)] * 2, [record(0.95)] * 7 + [record(0.89)] * 3
-    others = {"deep": [record(0.5)], "given": [record(0.99)]}
-    first, deep, given = ring.ring_claims({"learned": good, **others})
-    assert first.holds and "at least 90 % in 8 of 10 seeds" in first.measured and deep.holds and not given.holds
-    assert not ring.ring_claims({"learned": bad, "deep": [], "given": []})[0].holds
-    assert ring.ring_claims({"learned": [], **others}) == []
+    first, given = ring.ring_claims({"learned": good, "deep": [], "given": bad})
+    assert first.holds and "at least 90 % in 8 of 10 seeds; mean 0.78, 1.00 on the trained part" in first.measured
+    assert not given.holds and "in 7 of 10 seeds" in given.measured
+    assert ring.ring_claims({"learned": [], "deep": [], "given": []}) == []
 
 
 def test_nothing_of_the_held_out_quarter_is_trained_on(untrained):

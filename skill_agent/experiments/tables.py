@@ -99,7 +99,7 @@ FIGURE3 = {
     "duplicate": _point_mass("Duplicate", 500_000, **DUPLICATE),
 }
 
-# A goal at any angle. Without hidden layers, what is learned on one part of the circle holds on the rest. p(z|c) learns
+# A goal at any angle. A linear p(z|c) carries what is learned on one part of the circle over to the rest. It learns
 # slowly: at the policy's rate it follows the first angle that is rewarded.
 RING: dict[str, Any] = {
     "policy_kwargs": {"net_arch": {"pi": [], "qf": [64, 64], "inference": [64, 64]}},
@@ -118,13 +118,20 @@ FIGURE_RING = {
     "given": _point_mass("Ring", 300_000, **RING | {"embedding": "task_id"}),
 }
 
-# Four goals in turn, and a z for each fourth of the episode.
-TOUR: dict[str, Any] = {}
+# Four goals in turn, and a z for each fifth of the episode. The z of a chain start apart, and hardly move: otherwise
+# the one that finds the first goal is best, and all become that one.
+TOUR: dict[str, Any] = {
+    "embedding_log_std": (-3.0, -1.5),
+    "embedding_entropy_coef": 0.5,
+    "inference_coef": 0.02,
+    "policy_entropy_coef": 0.01,
+}
 CHAIN: dict[str, Any] = {"z_period": 20}
+LEARNED: dict[str, Any] = {"embedding_transition": "learned", "transition_init_std": 1.5, "embedding_rate": 1e-4}
 FIGURE_TOUR = {
-    "learned": _point_mass("Tour", 300_000, **TOUR | CHAIN, embedding_transition="learned"),
-    "redraw": _point_mass("Tour", 300_000, **TOUR | CHAIN, embedding_transition="redraw"),
-    "one": _point_mass("Tour", 300_000, **TOUR),
+    "learned": _point_mass("Tour", 600_000, **TOUR | CHAIN | LEARNED),
+    "redraw": _point_mass("Tour", 600_000, **TOUR | CHAIN, embedding_transition="redraw"),
+    "one": _point_mass("Tour", 600_000, **TOUR),
 }
 
 ARM: dict[str, Any] = {
