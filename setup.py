@@ -28,6 +28,7 @@ ENVIRONMENTS_NEED = [
 LEARNER_NEEDS = [
     "torch>=2.4",
     "stable-baselines3>=2.9,<3",
+    "cloudpickle>=2.2",  # SB3 needs it too
     "tensorboard>=2.9",
     "rich>=13",  # the progress bar of a training, by tqdm
     "matplotlib>=3.8",
