@@ -97,6 +97,7 @@ setup(
     extras_require={
         # No requirement of everyone: dm-control needs labmaze, which has no wheels for Python 3.13 and later.
         "dm": ["dm-control>=1.0.50,<2", "dm-env>=1.6", "shimmy[dm-control]>=2.0.1"],
+        "ray": ["ray>=2.52,<3"],  # the first with tokens
         "docs": ["furo>=2024.8", "myst-parser>=4", "sphinx>=8"],
         "dev": [
             "dm-control>=1.0.50,<2; python_version < '3.13'",

@@ -57,6 +57,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
     Attributes:
         config: the settings specific to this method.
         origin: the environment that it learns on, or has learned on; None if that has no name.
+        ray: where workers are actors of Ray; None where they are processes.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": SkillPolicy, "MultiInputPolicy": SkillPolicy}
@@ -65,6 +66,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
     replay_buffer: TrajectoryReplayBuffer | None
     origin: Origin | None = None
     _progress_bar = False  # whether `learn` shows one
+    ray: str | None = None
     _collection: Collection | None = None  # workers, while it learns with any
 
     def __init__(
@@ -85,6 +87,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         seed: int | None = None,
         device: torch.device | str = "auto",
         config: SkillConfig | None = None,
+        ray: str | None = None,
         _init_setup_model: bool = True,
         **settings: Any,
     ) -> None:
@@ -107,6 +110,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
             seed: seeds every source of randomness; from 0 to 2^32 - 1.
             device: torch device.
             config: settings of the method as one object, in place of ``settings``.
+            ray: has ``n_workers`` be actors of Ray: "local" on this machine alone, or the address of a cluster. It is
+                not kept in files.
             _init_setup_model: build the networks now.
             **settings: fields of `SkillConfig`.
 
@@ -131,10 +136,14 @@ class SkillEmbedding(OffPolicyAlgorithm):
             "verbose": verbose,
             "seed": seed,
             "device": device,
+            "ray": ray,
         }
         checked = arguments.learner(given)
         # Before SB3 makes environments.
         self.config = make_config(settings) if config is None else arguments.config("config", config)
+        self.ray = checked.pop("ray")
+        if self.ray is not None and not self.config.n_workers:
+            raise ValueError(f"ray={ray!r} is not valid with n_workers=0; choose at least one worker")
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -222,6 +231,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
             "_compiled",
             "_progress_bar",
             "_collection",
+            "ray",
         ]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
@@ -384,7 +394,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if self.config.n_workers:
             assert self.env is not None and isinstance(self.train_freq, TrainFreq)
             seed = int(self._rng.integers(2**31))  # another one after each resume
-            self._collection = Collection(self.env, self.policy, self.train_freq.frequency, seed)
+            self._collection = Collection(self.env, self.policy, self.train_freq.frequency, seed, self.ray)
         # It may be another environment than the one before.
         self.origin = self.policy.origin = origin_of(self.env)
         return result

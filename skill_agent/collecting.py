@@ -16,7 +16,8 @@ from skill_agent.collector import Recipe, Segment, weights_of
 from skill_agent.lanes import LaneReplayBuffer
 from skill_agent.policy import SkillPolicy
 from skill_agent.processes import Processes
-from skill_agent.workers import Workers
+from skill_agent.ray_workers import RayActors
+from skill_agent.workers import Crew, Workers
 
 
 def check_train_freq(train_freq: Any, n_workers: int) -> None:
@@ -33,7 +34,7 @@ def check_train_freq(train_freq: Any, n_workers: int) -> None:
 class Collection:
     """The workers of one call of ``learn``, and what the learner does with their segments."""
 
-    def __init__(self, env: VecEnv, policy: SkillPolicy, steps: int, seed: int) -> None:
+    def __init__(self, env: VecEnv, policy: SkillPolicy, steps: int, seed: int, ray: str | None) -> None:
         """Start the workers that the policy's settings ask for.
 
         Args:
@@ -41,15 +42,23 @@ class Collection:
             policy: what learns.
             steps: of every environment in a segment.
             seed: of all workers together.
+            ray: the address of a cluster of Ray, or "local"; None for processes.
 
         Raises:
+            ConnectionError: there is no cluster at this address.
+            ImportError: Ray is not installed.
             ValueError: the environments can't be sent to another process.
         """
         config = policy.config
         self._policy = policy
         self._per_round = steps * env.num_envs
         most_lag = 2 * config.n_workers if config.worker_lag is None else config.worker_lag
-        crew = Processes(Recipe.of(env, policy), config.worker_timeout)
+        recipe = Recipe.of(env, policy)
+        crew: Crew
+        if ray is None:
+            crew = Processes(recipe, config.worker_timeout)
+        else:
+            crew = RayActors(recipe, config.worker_timeout, ray)
         self.workers = Workers(crew, config.n_workers, steps, most_lag, seed)
         # Discounted returns of every worker's environments, whose spread normalises rewards.
         self._returns = np.zeros((config.n_workers, env.num_envs))

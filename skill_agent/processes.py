@@ -25,6 +25,7 @@ from skill_agent.collector import Collector, Recipe, Segment, Weights
 from skill_agent.workers import START_LIMIT, Crew, Report
 
 _LOOK = 0.1  # time between two looks at the heartbeats [s]
+_HINT = ", as of a script without \"if __name__ == '__main__':\" before what it does"
 _PATIENCE = 2.0  # time that workers have to end by themselves [s]
 
 
@@ -121,11 +122,12 @@ class Processes(Crew):
 
     def _heard(self, worker: int) -> Report | None:
         member = self._members[worker]
+        beat = member.beat.value
         try:
             said = member.pipe.recv()
         except (EOFError, OSError):
             member.process.join(_PATIENCE)
-            return self._lost(worker, f"its process ended, exit code {member.process.exitcode}")
+            return self._lost(worker, f"its process ended, exit code {member.process.exitcode}" + _HINT * (not beat))
         self._asked.pop(worker, None)
         if isinstance(said, BaseException):
             return Report(worker, error=said)

@@ -205,8 +205,7 @@ class Workers:
         self._losses[worker] += 1
         if self._losses[worker] > MOST_LOSSES:
             raise RuntimeError(
-                f"worker {worker} was lost {self._losses[worker]} times, and collected nothing in between: {lost}. A "
-                "script that starts workers needs \"if __name__ == '__main__':\" before what it does"
+                f"worker {worker} was lost {self._losses[worker]} times, and collected nothing in between: {lost}"
             )
         self._requests = [r for r in self._requests if r.worker != worker or r.segment is not None]
         self._incarnations[worker] += 1

@@ -246,7 +246,7 @@ def test_no_process_is_left_when_a_training_is_ended(tmp_path, sign):
 def test_a_script_without_its_guard_is_told_what_it_needs(tmp_path):
     process = begin(tmp_path, "if True:")
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 1 and "needs \"if __name__ == '__main__':\"" in error.splitlines()[-1]
+    assert process.returncode == 1 and "without \"if __name__ == '__main__':\"" in error.splitlines()[-1]
 
 
 def test_the_folder_between_learner_and_workers_is_gone_and_environments_of_the_learner_stay_open():
