@@ -98,15 +98,15 @@ def test_an_actor_collects_what_a_collector_with_its_seed_does(cluster):
 
 @needs_ray
 def test_a_killed_and_a_stopped_actor_are_replaced(cluster):
-    def end(sign):
-        def act(crew):
-            pids = [cluster.get(actor.__ray_call__.remote(lambda _: os.getpid())) for actor in crew._actors.values()]
-            os.kill(pids[0], sign)
+    pids = []
 
-        return act
+    def look(crew):
+        for actor in crew._actors.values():
+            pids.append(cluster.get(actor.__ray_call__.remote(lambda _: os.getpid())))
 
     model = suite_model(2, train_freq=20, worker_timeout=1.0, ray="local")
-    acts = [Act(4, end(signal.SIGKILL)), Act(9, end(signal.SIGSTOP))]
+    acts = [Act(3, look)]
+    acts += [Act(4, lambda _: os.kill(pids[0], signal.SIGKILL)), Act(9, lambda _: os.kill(pids[1], signal.SIGSTOP))]
     model.learn(1600, callback=acts)
     assert model.num_timesteps == 1600 and model._n_updates == 2 * 20
     assert len(acts[0].workers.lost) == 2 and acts[0].workers.lost[1] == "it took no step for 1 s"
