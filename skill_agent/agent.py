@@ -273,7 +273,9 @@ class SkillEmbedding(OffPolicyAlgorithm):
         checked = arguments.learn(given)
         self._progress_bar = progress_bar
         try:
-            return super().learn(**checked)
+            super().learn(**checked)
+            self._log_workers()  # what came after the last line of the log
+            return self
         except BaseException:
             # The environments may be a step ahead of what was kept of them, so this z could leak into a next episode.
             self._last_obs = None
@@ -444,10 +446,14 @@ class SkillEmbedding(OffPolicyAlgorithm):
         names = self.origin.tasks if self.origin is not None else ()
         for key, value in task_logs.means(self.ep_info_buffer or (), names).items():
             self.logger.record(key, value)
+        self._log_workers()
+        super().dump_logs()
+
+    def _log_workers(self) -> None:
+        """Record what workers did since the last call."""
         if self._collection is not None:
             for key, value in self._collection.workers.log().items():
                 self.logger.record(key, value)
-        super().dump_logs()
 
     # Learning ---------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,15 @@ from crew import suite_model
 from stable_baselines3.common.callbacks import BaseCallback
 from suite import equal
 from test_processes import Fails, Hangs
-from toy import make_line, make_model
+from toy import make_line, make_model, tiny
 
-from skill_agent import SkillEmbedding, TrainingDiverged, make_task_vec_env, ray_cluster
+from skill_agent import SkillEmbedding, TrainingDiverged, cli, make_task_vec_env, ray_cluster
 from skill_agent.collector import Collector, Recipe, weights_of
+from skill_agent.commands import common
+from skill_agent.experiments import EXPERIMENTS, FIGURES, folder, progress, reproduce, tables, work
+from skill_agent.files import read_json
 
+POINT_MASS = "SkillEmbed/PointMassTwoGoals-v0"
 needs_ray = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed: the extra [ray]")
 
 
@@ -163,3 +168,85 @@ def test_a_cluster_that_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setattr(ray, "init", nobody)
     with pytest.raises(ConnectionError, match=r"no Ray cluster can be joined at '10.0.0.1:6379': nobody listens"):
         make_model(make_line(), n_workers=1, ray="10.0.0.1:6379").learn(10)
+
+
+# The command line ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [([], None), (["--ray"], "local"), (["--ray", "10.0.0.1:6379"], "10.0.0.1:6379")]
+)
+def test_train_has_options_for_workers_and_their_cluster(monkeypatch, given, expected):
+    started = []
+    monkeypatch.setattr(
+        folder, "start", lambda run, *_, **options: started.append((run.settings["n_workers"], options["ray"]))
+    )
+    monkeypatch.setattr(common, "success", lambda _: "")
+    monkeypatch.setattr(sys, "argv", ["skill-embed", "train", POINT_MASS, "--workers", "16", *given])
+    cli.main()
+    assert started == [(16, expected)]
+    monkeypatch.setattr(folder, "resume", lambda out, ray: started.append(ray) or True)
+    monkeypatch.setattr(sys, "argv", ["skill-embed", "train", "--resume", "runs/x", *given])
+    cli.main()
+    assert started[1] == expected
+
+
+def test_two_addresses_are_an_error(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["skill-embed", "reproduce", "fig2", "--ray", "a:1", "b:2"])
+    with pytest.raises(SystemExit, match=r"ray=\['a:1', 'b:2'\] is not valid; give one address, or none"):
+        cli.main()
+
+
+@needs_ray
+def test_train_leaves_a_whole_run(cluster, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(tables, "default_run", lambda _: tiny(EXPERIMENTS["fig2"]["with"]))
+    out = tmp_path / "run"
+    monkeypatch.setattr(sys, "argv", ["skill-embed", "train", POINT_MASS, "--workers", "2", "--ray", "--out", str(out)])
+    cli.main()
+    record = read_json(out / "record.json")
+    assert record["total_timesteps"] == 800 and record["settings"]["n_workers"] == 2
+    assert "model, skills, record and logs" in capsys.readouterr().out
+    assert "workers/learner_waits" in (out / "progress.csv").read_text()
+
+
+# Runs as tasks ------------------------------------------------------------------------------------
+
+
+def dies_on_the_way(job):
+    """Its process is killed in the first try, behind a checkpoint."""
+    run = work.RUNS / job.figure / f"{job.variant}-seed{job.seed}"
+    if run.exists():
+        return work.arm(job)
+
+    def kill(steps):
+        if steps >= 480:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with progress.reported_to(kill):
+        folder.start(job.run, job.seed, run, checkpoint_minutes=0)
+
+
+def fails(job):
+    raise ValueError("the run's settings are wrong")
+
+
+@needs_ray
+def test_reproduce_works_its_runs_as_tasks_and_goes_on_where_one_was_lost(cluster, tiny_figures, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    entry = replace(FIGURES["fig2"], work=dies_on_the_way)
+    monkeypatch.setitem(FIGURES, "fig2", entry)
+    done = list(reproduce.reproduce("fig2", 1, 1, Path("records"), ["with"], ray="local"))
+    assert {p.finished for p in done} - {""} == {"fig2 with seed 0"} and done[-1][1:] == (1, 1, 800, 800)
+    assert read_json(tmp_path / "records/fig2/with-seed0.json")["total_timesteps"] == 800
+    resumed = list((tmp_path / "runs/fig2/with-seed0").glob("progress-from-*.csv"))
+    assert len(resumed) == 1 and not resumed[0].name.endswith("-from-0.csv")
+    assert list(reproduce.reproduce("fig2", 1, 1, Path("records"), ["with"], ray="local")) == []
+
+
+@needs_ray
+def test_an_error_of_a_task_is_the_commands(cluster, tiny_figures, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(FIGURES, "fig2", replace(FIGURES["fig2"], work=fails))
+    monkeypatch.setattr(sys, "argv", ["skill-embed", "reproduce", "fig2", "--seeds", "1", "--ray"])
+    with pytest.raises(SystemExit, match="skill-embed: the run's settings are wrong"):
+        cli.main()
