@@ -10,6 +10,7 @@ import os
 import pickle
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -50,7 +51,9 @@ class Processes(Crew):
         """
         self._recipe, self._timeout = recipe, timeout
         self._context = get_context("forkserver")
-        self._context.set_forkserver_preload(["skill_agent.processes"])
+        ours = [name for name in sys.modules if name.split(".")[0] in ("skill_agent", "skill_envs")]
+        # The last one is what the first optimiser imports, which a policy has.
+        self._context.set_forkserver_preload([*ours, "torch._dynamo"])
         self._folder = Path(tempfile.mkdtemp(prefix="skill-embed-workers-"))
         self._ending = self._context.RawValue("b", 0)  # workers look at it after every step
         self._members: dict[int, _Member] = {}
