@@ -13,6 +13,7 @@ import cloudpickle
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize, unwrap_vec_normalize
 
 from skill_agent.behaviour import act, behave
@@ -129,6 +130,11 @@ def weights_of(policy: SkillPolicy, env: VecNormalize | None) -> Weights:
     }
     measured = {} if env is None else moments(env)
     return Weights(networks, {name: dict(vars(rms)) for name, rms in measured.items()})
+
+
+def seed_process(seed: Sequence[int]) -> None:
+    """Seed the global generators of a worker's process, for environments that draw from these."""
+    set_random_seed(int(np.random.SeedSequence(list(seed)).generate_state(4)[3]))
 
 
 class Collector:

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from stable_baselines3.common.utils import set_random_seed
 
-from skill_agent.collector import Collector, Recipe, Segment, Weights
+from skill_agent.collector import Collector, Recipe, Segment, Weights, seed_process
 from skill_agent.workers import START_LIMIT, Crew, Report
 
 _LOOK = 0.1  # time between two looks at the heartbeats [s]
@@ -189,7 +188,7 @@ def _work(
             raise _Ended
 
     try:
-        set_random_seed(int(sum(seed) % 2**32))  # for environments that draw from global generators
+        seed_process(seed)
         collector = Collector(recipe, seed)
         on_step()
         number = 0

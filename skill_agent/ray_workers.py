@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from stable_baselines3.common.utils import set_random_seed
 
-from skill_agent.collector import Collector, Recipe, Segment, Weights
+from skill_agent.collector import Collector, Recipe, Segment, Weights, seed_process
 from skill_agent.ray_cluster import LOCAL, connect
 from skill_agent.workers import START_LIMIT, Crew, Report
 
@@ -30,7 +29,7 @@ class _Actor:
     def collect(self, weights: Weights, version: int, steps: int) -> Segment:
         torch.set_num_threads(1)  # of this thread: Ray makes one for each group of calls
         if self._collector is None:  # made here, since errors of a constructor lose their cause
-            set_random_seed(int(sum(self._seed) % 2**32))  # for environments that draw from global generators
+            seed_process(self._seed)
             self._collector = Collector(self._recipe, self._seed)
         return self._collector.collect(weights, version, steps, self._count)
 

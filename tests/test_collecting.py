@@ -4,9 +4,9 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from crew import Here, suite_model
+from crew import TWO_GOALS, Here, suite_model
 from gymnasium import spaces
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecNormalize
 from suite import equal
@@ -323,6 +323,16 @@ def test_a_callback_ends_the_training(here):
     model, count = suite_model(2), Count(most=15)
     model.learn(4000, callback=count)
     assert model.num_timesteps == 60 and here[0].closed and model._collection is None
+
+
+def test_callbacks_of_sb3_work(here, tmp_path):
+    evaluation = EvalCallback(make_skill_vec_env(TWO_GOALS, 1, seed=3), n_eval_episodes=1, eval_freq=50, verbose=0)
+    saving = CheckpointCallback(50, str(tmp_path), name_prefix="model")
+    suite_model(2).learn(400, callback=[evaluation, saving], progress_bar=True)
+    assert evaluation.n_calls == 100 and evaluation.last_mean_reward > -np.inf
+    assert len(list(tmp_path.glob("model_*_steps.zip"))) == 2
+    loaded = SkillEmbedding.load(sorted(tmp_path.glob("model_*_steps.zip"))[-1], device="cpu")
+    assert loaded.config.n_workers == 2 and loaded._collection is None
 
 
 def test_workers_end_with_an_exception(here):
