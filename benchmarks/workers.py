@@ -45,37 +45,41 @@ def arm_model(n_workers: int, **settings: Any) -> SkillEmbedding:
 
 
 class Clock(BaseCallback):
-    """The time of every round but the first, in which workers start."""
+    """Wall clock and the learner's own CPU time at the end of every rollout."""
 
     def __init__(self) -> None:
         """Nothing was measured yet."""
         super().__init__()
         self.times: list[float] = []
+        self.cpu: list[float] = []
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
         self.times.append(time.perf_counter())
+        self.cpu.append(time.process_time())
 
 
-def clock(rounds: int = 8, turns: int = 3) -> dict[str, Any]:
-    """Seconds of a round with 0, 1 and 2 workers, in turn."""
-    seconds: dict[int, list[float]] = {0: [], 1: [], 2: []}
-    waits: dict[int, list[float]] = {1: [], 2: []}
+def clock(rounds: int = 4, turns: int = 2) -> dict[str, Any]:
+    """Seconds of a round with 0, 1 and 2 workers, in turn; the first round, in which workers start, is left out."""
+    torch.set_num_threads(1)
+    seconds: dict[str, list[float]] = {"0": [], "1": [], "2": []}
+    cpu: dict[str, list[float]] = {"0": [], "1": [], "2": []}
     for _, k in itertools.product(range(turns), seconds):
-        model, measured = arm_model(k), Clock()
-        model.learn((rounds + 1) * STEPS * N_ENVS, callback=measured)
-        seconds[k].append((measured.times[-1] - measured.times[1]) / (rounds - 1))
-        if k:
-            waits[k].append(float(model.logger.name_to_value["workers/learner_waits"]))
-    middle = {k: statistics.median(values) for k, values in seconds.items()}
+        measured = Clock()
+        arm_model(int(k)).learn((rounds + 2) * STEPS * N_ENVS, callback=measured)
+        seconds[k].append((measured.times[-1] - measured.times[1]) / rounds)
+        cpu[k].append((measured.cpu[-1] - measured.cpu[1]) / rounds)
+    walls = {k: statistics.median(values) for k, values in seconds.items()}
+    cpus = {k: statistics.median(values) for k, values in cpu.items()}
     return {
         "id": ARM_ID,
         "cpus": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 2),
-        "seconds_of_a_round": {str(k): round(value, 3) for k, value in middle.items()},
-        "over_none": {str(k): round(middle[k] / middle[0], 2) for k in waits},
+        "load_average": round(os.getloadavg()[0], 1),
+        "seconds_of_a_round": {k: round(value, 3) for k, value in walls.items()},
+        "over_none": {k: round(walls[k] / walls["0"], 2) for k in ("1", "2")},
+        "cpu_over_none": {k: round(cpus[k] / cpus["0"], 2) for k in ("1", "2")},
         "turns": turns,
     }
 
@@ -181,38 +185,32 @@ class Canned(Crew):
         """Nothing is left."""
 
 
-def limit(rounds: int = 10) -> dict[str, Any]:
-    """Steps per second that one learner takes, and that one worker gives: how many workers feed it."""
+def limit(rounds: int = 4) -> dict[str, Any]:
+    """Steps that one learner takes, and one worker gives, in a second of CPU: other programs change little about it."""
     from skill_agent import collecting
 
+    torch.set_num_threads(1)
     model = arm_model(4)
     weights = weights_of(model.policy, None)
-    torch.set_num_threads(1)
     collector = Collector(Recipe.of(model.env, model.policy), (0,))
     segment = collector.collect(weights, 0, STEPS)
-    per_round = STEPS * N_ENVS
-    of_a_worker = per_round / min(collector.collect(weights, 0, STEPS).seconds for _ in range(6))
+    began = time.process_time()
+    for _ in range(rounds):
+        collector.collect(weights, 0, STEPS)
+    worker = (time.process_time() - began) / rounds
 
-    real = collecting.Processes
-    of_learner: dict[str, float] = {}
+    real, measured = collecting.Processes, Clock()
     collecting.Processes = lambda *_: Canned(segment)  # type: ignore[misc, assignment]
     try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            measured = Clock()
-            arm_model(4).learn((rounds + 1) * per_round, callback=measured)
-            gaps = np.diff(measured.times[1:])
-            of_learner[str(threads)] = per_round / float(gaps.min())
+        model.learn((rounds + 2) * STEPS * N_ENVS, callback=measured)
     finally:
         collecting.Processes = real  # type: ignore[misc]
-        torch.set_num_threads(1)
-    most = max(of_learner.values())
+    learner = (measured.cpu[-1] - measured.cpu[1]) / rounds
     return {
         "id": ARM_ID,
-        "steps_per_update": per_round // UPDATES,
-        "learner_steps_per_second": {threads: round(value) for threads, value in of_learner.items()},
-        "worker_steps_per_second": round(of_a_worker),
-        "workers_that_feed_it": int(np.ceil(most / of_a_worker)),
+        "steps_per_update": STEPS * N_ENVS // UPDATES,
+        "learner_steps_per_second": round(STEPS * N_ENVS / learner),
+        "worker_steps_per_second": round(STEPS * N_ENVS / worker),
         "segment_bytes": len(pickle.dumps(segment, protocol=5)),
         "weights_bytes": len(pickle.dumps(weights, protocol=5)),
     }
@@ -278,7 +276,7 @@ def scale(measured: dict[str, Any], rounds: int = 1500) -> dict[str, Any]:
     per_round = STEPS * N_ENVS
     store = store_bandwidth(measured["segment_bytes"])
     worker = per_round / measured["worker_steps_per_second"]
-    learner = per_round / max(measured["learner_steps_per_second"].values())
+    learner = per_round / measured["learner_steps_per_second"]
     empty: Any = Segment(0, None, None, [], 0.0)  # type: ignore[arg-type]
     rows = []
     for faster, count in itertools.product((1, 100, 10_000), (1, 2, 4, 8, 16, 32, 64, 128, 256)):

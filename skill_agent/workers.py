@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -160,14 +161,14 @@ class Workers:
 
     def _ask(self, weights: Callable[[], Weights], rounds: int) -> None:
         """Ask those for a segment who have too few requests, as long as segments are needed."""
-        asked = [request.worker for request in self._requests]
+        asked = Counter(request.worker for request in self._requests)
         for turn in range(1, self._in_flight + 1):
             for worker in range(len(self._incarnations)):
-                if asked.count(worker) < turn and len(self._requests) < rounds:
+                if asked[worker] < turn and len(self._requests) < rounds:
                     self._publish(weights)
                     self._crew.request(worker, self._version, self._steps)
                     self._requests.append(_Request(worker, self._version))
-                    asked.append(worker)
+                    asked[worker] += 1
 
     def _publish(self, weights: Callable[[], Weights]) -> None:
         if self._published < self._version:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from skill_agent.experiments.schema import TEXT, Schema, number, whole
@@ -14,6 +15,7 @@ SCHEMA: Schema = {
         "load_average": _POSITIVE,
         "seconds_of_a_round": {"0": _POSITIVE, "1": _POSITIVE, "2": _POSITIVE},
         "over_none": {"1": _POSITIVE, "2": _POSITIVE},
+        "cpu_over_none": {"1": _POSITIVE, "2": _POSITIVE},
         "turns": whole(low=1),
     },
     "kills": {
@@ -24,8 +26,7 @@ SCHEMA: Schema = {
     "limit": {
         "id": TEXT,
         "steps_per_update": whole(low=1),
-        "learner_steps_per_second": {"1": _COUNT, "2": _COUNT},
-        **dict.fromkeys(("worker_steps_per_second", "workers_that_feed_it"), whole(low=1)),
+        **dict.fromkeys(("learner_steps_per_second", "worker_steps_per_second"), whole(low=1)),
         **dict.fromkeys(("segment_bytes", "weights_bytes"), whole(low=1)),
     },
     "scale": {
@@ -46,24 +47,29 @@ def workers_table(measured: dict[str, Any]) -> str:
     """What workers save, what kills of them did, and what one learner takes, in Markdown."""
     b = measured["workers"]
     c, k, one = b["clock"], b["kills"], b["limit"]
-    seconds, over = c["seconds_of_a_round"], c["over_none"]
-    takes = one["learner_steps_per_second"]
+    over, cpu, worker = c["over_none"], c["cpu_over_none"], one["worker_steps_per_second"]
     lines = [
         "| quantity | measured |",
         "|---|---|",
-        f"| seconds of a round, no workers | {seconds['0']} |",
-        f"| the same with 1 worker, over none | {over['1']} |",
-        f"| the same with 2 workers, over none | {over['2']} |",
-        f"| steps per second that one learner takes, 1 and 2 threads | {takes['1']:,} and {takes['2']:,} |",
-        f"| steps per second that one worker gives | {one['worker_steps_per_second']:,} |",
-        f"| workers that feed this learner | {one['workers_that_feed_it']} |",
+        f"| wall clock of a round with 1 and 2 workers, over none | {over['1']} and {over['2']} |",
+        f"| the learner's own CPU time in it, over none | {cpu['1']} and {cpu['2']} |",
+        f"| steps that one worker gives in a second of CPU | {worker:,} |",
+        f"| steps that one learner takes in a second of CPU, one thread | {one['learner_steps_per_second']:,} |",
+    ]
+    updates = measured["learner"]
+    for name in ("float32, 2 threads", "bfloat16, compiled, 2 threads"):
+        takes = round(1e3 * one["steps_per_update"] / updates[name]["update_ms"])
+        lines.append(f"| steps that one learner takes in a second, {name} | {takes:,} |")
+        lines.append(f"| workers with a CPU each that feed it | {math.ceil(takes / worker)} |")
+    lines += [
         f"| kills of workers, and workers that were replaced | {k['kills']}, {k['workers_replaced']} |",
         f"| trainings that finished with all steps and updates | {k['finished']} of {k['trainings']} |",
         f"| wrong steps in their replays | {k['wrong_steps_in_replay']} |",
     ]
     return "\n".join(lines) + (
-        f"\n\nThe rounds are of `{c['id']}` on {c['cpus']} CPUs, {c['turns']} turns in one run, with a load average of "
-        f"{c['load_average']} from other programs and this one: ratios say more than seconds."
+        f"\n\nThe rounds are of `{c['id']}`, {c['turns']} turns in one run on {c['cpus']} CPUs that other programs use "
+        f"too, at a load average of {c['load_average']}. So the wall clock is in part what the scheduler gave to more "
+        "processes; the learner's CPU time is what a round comes to where every process has a CPU and nobody waits."
     )
 
 
