@@ -283,9 +283,9 @@ def scale(measured: dict[str, Any], rounds: int = 1500) -> dict[str, Any]:
         crew = Simulated(empty, worker, (measured["segment_bytes"], measured["weights_bytes"]), store)
         workers = Workers(crew, count, STEPS, 2 * count, seed=0)
         waited, lags = 0.0, []
-        for round in range(rounds):
+        for done in range(rounds):
             began = crew.now
-            lags.append(workers.next(lambda: empty, rounds - round).lag)
+            lags.append(workers.next(lambda: empty, rounds - done).lag)
             waited += crew.now - began
             crew.now += learner / faster
         rows.append(
