@@ -12,7 +12,7 @@ from skill_agent.collector import Segment, Weights
 from skill_agent.divergence import TrainingDiverged
 
 POLL = 0.5  # longest time between two looks at the workers [s]
-START_LIMIT = 120.0  # time in which a worker imports what it needs and makes its environments [s]
+START_LIMIT = 300.0  # time in which a worker imports what it needs and makes its environments [s]
 MOST_LOSSES = 3  # times that a worker may be lost one after the other, without a segment in between
 
 
