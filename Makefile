@@ -6,6 +6,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 # Test processes; each computes on one thread.
 WORKERS ?= 2
+# Further extras, which are left out where their packages can't be had: make test EXTRAS="ray dm"
+EXTRAS ?=
 # The version that `make mujoco4` compares with.
 MUJOCO4 ?= 4.0.0
 ifndef OUT
@@ -79,6 +81,9 @@ $(INSTALLED): setup.py pyproject.toml
 	@$(PYTHON) -m venv "$(VENV)"
 	@$(PIP) "$(TORCH)"
 	@$(PIP) --editable ".[dev]"
+	@for extra in $(EXTRAS); do \
+	  $(PIP) --editable ".[$$extra]" || echo "going on without the extra $$extra, which can't be installed here"; \
+	done
 	@touch $@
 
 # Off-screen rendering needs the system's EGL. This step tries to provide it and never fails.

@@ -28,6 +28,7 @@ ENVIRONMENTS_NEED = [
 LEARNER_NEEDS = [
     "torch>=2.4",
     "stable-baselines3>=2.9,<3",
+    "cloudpickle>=2.2",  # SB3 needs it too
     "tensorboard>=2.9",
     "rich>=13",  # the progress bar of a training, by tqdm
     "matplotlib>=3.8",
@@ -100,6 +101,7 @@ setup(
         "hub": ["huggingface_hub>=1.0"],
         "minari": ["minari[hdf5]>=0.5.2"],
         "tune": ["optuna>=4"],
+        "ray": ["ray>=2.52,<3"],  # the first with tokens
         "docs": ["furo>=2024.8", "myst-parser>=4", "sphinx>=8"],
         "dev": [
             "dm-control>=1.0.50,<2; python_version < '3.13'",

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
-from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule, TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from skill_agent import arguments, hub, objective, task_logs
+from skill_agent.behaviour import act, behave
+from skill_agent.collecting import Collection, check_train_freq
 from skill_agent.compiling import compiled
 from skill_agent.config import SkillConfig, make_config
 from skill_agent.copying import copy_env
@@ -36,11 +37,12 @@ from skill_agent.divergence import (
     clip_gradients,
     parameters_kept,
 )
+from skill_agent.lanes import LaneReplayBuffer
 from skill_agent.objective import Draws
 from skill_agent.observations import check_normalised, split_observation_space
 from skill_agent.origin import Origin, origin_of
 from skill_agent.policy import SkillPolicy, SkillState
-from skill_agent.replay import BehaviourStep, TrajectoryBatch, TrajectoryReplayBuffer
+from skill_agent.replay import TrajectoryBatch, TrajectoryReplayBuffer
 from skill_agent.returns import masked_mean
 from skill_agent.skills import SUFFIX, export_skills, load_skills
 from skill_agent.trust import warn_of_pickles
@@ -55,6 +57,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
     Attributes:
         config: the settings specific to this method.
         origin: the environment that it learns on, or has learned on; None if that has no name.
+        ray: where workers are actors of Ray; None where they are processes.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": SkillPolicy, "MultiInputPolicy": SkillPolicy}
@@ -63,6 +66,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
     replay_buffer: TrajectoryReplayBuffer | None
     origin: Origin | None = None
     _progress_bar = False  # whether `learn` shows one
+    ray: str | None = None
+    _collection: Collection | None = None  # workers, while it learns with any
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         seed: int | None = None,
         device: torch.device | str = "auto",
         config: SkillConfig | None = None,
+        ray: str | None = None,
         _init_setup_model: bool = True,
         **settings: Any,
     ) -> None:
@@ -104,6 +110,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
             seed: seeds every source of randomness; from 0 to 2^32 - 1.
             device: torch device.
             config: settings of the method as one object, in place of ``settings``.
+            ray: has ``n_workers`` be actors of Ray: "local" on this machine alone, or the address of a cluster. It is
+                not kept in files.
             _init_setup_model: build the networks now.
             **settings: fields of `SkillConfig`.
 
@@ -128,10 +136,14 @@ class SkillEmbedding(OffPolicyAlgorithm):
             "verbose": verbose,
             "seed": seed,
             "device": device,
+            "ray": ray,
         }
         checked = arguments.learner(given)
         # Before SB3 makes environments.
         self.config = make_config(settings) if config is None else arguments.config("config", config)
+        self.ray = checked.pop("ray")
+        if self.ray is not None and not self.config.n_workers:
+            raise ValueError(f"ray={ray!r} is not valid with n_workers=0; choose at least one worker")
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -142,6 +154,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         )
         if self.env is not None:
             arguments.episodes_of_one(self.train_freq, self.n_envs)
+            check_train_freq(self.train_freq, self.config.n_workers)
         self._skill: SkillState | None = None
         if _init_setup_model:
             self._setup_model()
@@ -160,9 +173,11 @@ class SkillEmbedding(OffPolicyAlgorithm):
         if self.replay_buffer is None:
             latent_dim = self.policy.embedding_distribution.dim
             n_parameters = spaces.flatdim(task_space) if isinstance(task_space, spaces.Box) else None
-            self.replay_buffer = TrajectoryReplayBuffer(
-                self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs, n_parameters
-            )
+            sizes = (self.buffer_size, box, self.action_space, latent_dim, self.device, self.n_envs, n_parameters)
+            if self.config.n_workers:
+                self.replay_buffer = LaneReplayBuffer(*sizes, self.config.n_workers)
+            else:
+                self.replay_buffer = TrajectoryReplayBuffer(*sizes)
         # The factor of a1 and a2 in force; compiled code sees a tensor change.
         self._versatility = torch.ones((), device=self.device)
         self._compile()
@@ -185,8 +200,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
         model = type(self).__new__(type(self))
         memo[id(self)] = model
         kept = vars(self).copy()
-        # Compiled functions belong to this model, and loggers have open files.
-        for name in ("_compiled", "_logger"):
+        # Compiled functions and workers belong to this model, and loggers have open files.
+        for name in ("_compiled", "_logger", "_collection"):
             kept.pop(name, None)
         # Before all else, so that other references to its layers lead to the copy.
         env = kept.pop("env")
@@ -209,7 +224,15 @@ class SkillEmbedding(OffPolicyAlgorithm):
         return flattened(OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper))
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_generator", "_versatility", "_compiled", "_progress_bar"]
+        return [
+            *super()._excluded_save_params(),
+            "_generator",
+            "_versatility",
+            "_compiled",
+            "_progress_bar",
+            "_collection",
+            "ray",
+        ]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -237,6 +260,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         self._convert_train_freq()
         if self.env is not None:
             arguments.episodes_of_one(self.train_freq, self.n_envs)
+            check_train_freq(self.train_freq, self.config.n_workers)
         check_normalised(self._vec_normalize_env)
         given = {
             "total_timesteps": total_timesteps,
@@ -249,11 +273,17 @@ class SkillEmbedding(OffPolicyAlgorithm):
         checked = arguments.learn(given)
         self._progress_bar = progress_bar
         try:
-            return super().learn(**checked)
+            super().learn(**checked)
+            self._log_workers()  # what came after the last line of the log
+            return self
         except BaseException:
             # The environments may be a step ahead of what was kept of them, so this z could leak into a next episode.
             self._last_obs = None
             raise
+        finally:
+            if self._collection is not None:
+                self._collection.close()
+                self._collection = None
 
     def save(self, path: Any, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
         """As in SB3.
@@ -342,9 +372,12 @@ class SkillEmbedding(OffPolicyAlgorithm):
         super().load_replay_buffer(path, truncate_last_traj)
         assert self.replay_buffer is not None
         count = self.replay_buffer.n_envs
-        if count != self.n_envs:
+        if count != self.n_envs * max(1, self.config.n_workers) or type(self.replay_buffer) is not type(own):
             self.replay_buffer = own
-            raise ValueError(f"{path} is the replay of n_envs={count}; this model has n_envs={self.n_envs}")
+            raise ValueError(
+                f"{path} is the replay of n_envs={count}; this model has n_envs={self.n_envs} and "
+                f"n_workers={self.config.n_workers}"
+            )
         # Its last steps are not the ones before the environments' next steps.
         self.replay_buffer.end_stretches()
 
@@ -360,13 +393,21 @@ class SkillEmbedding(OffPolicyAlgorithm):
             if self.replay_buffer.size():
                 self.replay_buffer.end_stretches()  # what it holds last is not what comes before these
         check_observation("observation", self._last_obs)  # type: ignore[arg-type]
+        if self.config.n_workers:
+            assert self.env is not None and isinstance(self.train_freq, TrainFreq)
+            seed = int(self._rng.integers(2**31))  # another one after each resume
+            self._collection = Collection(self.env, self.policy, self.train_freq.frequency, seed, self.ray)
         # It may be another environment than the one before.
         self.origin = self.policy.origin = origin_of(self.env)
         return result
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """As in SB3; where a callback stops it, the next call of `learn` starts new episodes."""
-        result = super().collect_rollouts(*args, **kwargs)
+        if self._collection is not None:
+            self.policy.set_training_mode(False)
+            result = self._collection.rollout(self, kwargs["callback"], kwargs["log_interval"])
+        else:
+            result = super().collect_rollouts(*args, **kwargs)
         if not result.continue_training:
             self._last_obs = None  # SB3 did not keep the last step, so this z could leak into the next episode
         return result
@@ -375,31 +416,15 @@ class SkillEmbedding(OffPolicyAlgorithm):
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[NDArray[Any], Any]:
         """Act in every environment, and keep what Retrace needs to know of the behaviour."""
-        policy, generator = self.policy, self._generator
-        assert self._last_obs is not None
-        with torch.no_grad():
-            observation, task = policy.split(obs_as_tensor(self._last_obs, self.device))
-            self._skill = policy.next_state(task, self._skill, self._episode_start, generator, False)
-            latent = torch.as_tensor(self._skill.latent, device=self.device)
-            noise = policy.action_noise(len(task), generator)
-            action, log_prob = self._compiled.get("behaviour", self.behaviour)(observation, latent, noise)
-            check_observation("action", action.numpy(force=True))
-            latent_log_prob = torch.zeros(len(task))
-            if self.config.trace_embedding_ratio:
-                latent_log_prob = policy.embedding_distribution.log_prob(policy.embedding(task), latent)
-            step = BehaviourStep(
-                action=action.numpy(force=True),
-                log_prob=log_prob.numpy(force=True),
-                latent=self._skill.latent,
-                latent_log_prob=latent_log_prob.numpy(force=True),
-                task=task.numpy(force=True),
-                age=self._skill.age,
-            )
-        return policy.env_action(action), step
+        drawn = self._compiled.get("behaviour", self.behaviour)
+        action, self._skill, step = behave(
+            self.policy, self._last_obs, self._skill, self._episode_start, self._generator, drawn
+        )
+        return action, step
 
     def behaviour(self, observation: Tensor, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions (n, A), log-probabilities (n,) for observations (n, S), latents (n, Z) and N(0, 1) noise (n, A)."""
-        return self.policy.act(observation, self.policy.embedding_distribution.code(latent), noise)
+        return act(self.policy, observation, latent, noise)
 
     def _store_transition(
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
@@ -421,7 +446,14 @@ class SkillEmbedding(OffPolicyAlgorithm):
         names = self.origin.tasks if self.origin is not None else ()
         for key, value in task_logs.means(self.ep_info_buffer or (), names).items():
             self.logger.record(key, value)
+        self._log_workers()
         super().dump_logs()
+
+    def _log_workers(self) -> None:
+        """Record what workers did since the last call."""
+        if self._collection is not None:
+            for key, value in self._collection.workers.log().items():
+                self.logger.record(key, value)
 
     # Learning ---------------------------------------------------------------------------------
 

@@ -155,6 +155,7 @@ LEARNER: dict[str, Check] = {
     "seed": optional(partial(checks.integer, least=0, most=SEEDS - 1)),
     "device": device,
     "config": config,
+    "ray": optional(text),
 }
 # Those that can be set on a model, or given to `load`, and are used in the next call of `learn`.
 LATER = ("learning_rate", "learning_starts", "batch_size", "gamma", "train_freq", "gradient_steps", "config")

@@ -115,7 +115,7 @@ def load_checkpoint(model: SkillEmbedding, checkpoint: Path | str) -> Any:
 
     Warns:
         UserWarning: the model computes in another way, for example in bfloat16, or the environments' state was not
-            saved, so that new episodes begin; the rest is not bit-identical then.
+            saved, as of workers, so that new episodes begin; the rest is not bit-identical then.
     """
     arguments.path("checkpoint", checkpoint)
     return _apply(model, Path(checkpoint), manifest.read(Path(checkpoint)))
@@ -190,7 +190,13 @@ def _apply(model: SkillEmbedding, checkpoint: Path, state: dict[str, Any]) -> An
         goes_on = snapshot.set_state(model, state["model"], other_device)
     except ValueError as error:
         raise CheckpointError(f"{checkpoint} does not fit this model's environments: {error}") from error
-    if not goes_on:
+    if model.config.n_workers:
+        warnings.warn(
+            f"{checkpoint} has no state of the workers' environments; the training goes on with new episodes, and is "
+            "not bit-identical",
+            stacklevel=3,
+        )
+    elif not goes_on:
         warnings.warn(
             f"{checkpoint} has no state of the environments, which have no state() and set_state(); the training goes "
             "on with new episodes, and is not bit-identical",

@@ -258,6 +258,26 @@ class SkillConfig:
         "a minute (seconds where an earlier run's results are cached); numbers agree up to rounding",
     )
 
+    # Who collects
+    n_workers: int = _setting(
+        0,
+        _integer(0, 1_024),
+        "processes that collect while the learner updates, each in environments of its own; with 0 collection and "
+        "updates take turns, bit for bit the same each time",
+        group="workers",
+    )
+    worker_lag: int | None = _setting(
+        None,
+        _optional(_integer(1, 10**6)),
+        "rounds of updates that a worker's weights may be behind when its steps are taken into replay, at least "
+        "n_workers; None for twice n_workers",
+    )
+    worker_timeout: float = _setting(
+        5.0,
+        _number(0.1, 86_400),
+        "time without a step of its environments after which a worker is taken to hang, and replaced [s]",
+    )
+
     def __post_init__(self) -> None:
         """Check every field, and keep it as its check gives it."""
         for setting in fields(self):
@@ -265,6 +285,10 @@ class SkillConfig:
             object.__setattr__(self, setting.name, checked)  # the dataclass is frozen for everybody else
         if self.embedding_transition != "none":
             self._check_transition()
+        if self.worker_lag is not None and self.worker_lag < self.n_workers:
+            raise ValueError(
+                f"worker_lag={self.worker_lag} is not valid with n_workers={self.n_workers}; choose at least as many"
+            )
 
     def _check_transition(self) -> None:
         """Check what a transition needs of other settings."""

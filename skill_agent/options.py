@@ -25,6 +25,10 @@ class Demo:
     """Replace the folder if it exists."""
 
 
+_ALIASES = {"n_workers": ("--workers",)}
+Address = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[ADDRESS]")]
+
+
 def _settings_class() -> Any:
     """The settings of the method as options, in their groups: names, choices and words are the config's.
 
@@ -38,7 +42,8 @@ def _settings_class() -> Any:
             choices = setting.metadata["valid"].choices
             # A wrong choice is the config's to refuse, in one line and with the nearest one.
             metavar = "{" + ",".join(choices) + "}" if choices else None
-            words = tyro.conf.arg(help=config.words(setting), metavar=metavar)
+            aliases = _ALIASES.get(setting.name, ())
+            words = tyro.conf.arg(help=config.words(setting), metavar=metavar, aliases=aliases)
             options[setting.name] = Annotated[str if choices else hints[setting.name], words]
         group: Any = TypedDict(title, options, total=False)  # type: ignore[misc]
         group.__doc__ = "Unset, they are as in the experiments with the environment."
@@ -85,6 +90,8 @@ class Train:
     """Checkpoints kept."""
     force: bool = False
     """Replace the folder if it exists."""
+    ray: Address = None
+    """Have the workers be actors of Ray: on the cluster at this address, without one on this machine alone."""
     settings: Settings = field(default_factory=Settings)
 
 
@@ -135,6 +142,8 @@ class Reproduce:
     """The number of seeds, which are 0, 1 and so on; by default each figure has its own number."""
     jobs: int = 2
     """Trainings at a time, one thread of torch each."""
+    ray: Address = None
+    """Have them be tasks of Ray: on the cluster at this address, whose machines share this folder, or on this one."""
     records: Path = Path("records")
     """Folder of the raw records; finished runs are skipped."""
     figures: Path = Path("docs/figures")

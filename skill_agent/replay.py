@@ -19,7 +19,7 @@ _ROWS = (
     *("observations", "next_observations", "actions", "rewards", "dones", "timeouts"),
     *("log_prob", "latent", "latent_log_prob", "task", "age", "stretch"),
 )
-_EMPTY = -2  # stretch of a row that was never filled
+EMPTY = -2  # stretch of a row that was never filled
 # Names of 0.1.0, whose checkpoints and pickles are read, and what they are called now.
 _OLD_NAMES = {"skill": "stretch", "last_skill": "last_stretch", "_last_skill": "_last_stretch"}
 
@@ -60,6 +60,8 @@ class TrajectoryBatch(NamedTuple):
 class TrajectoryReplayBuffer(ReplayBuffer):
     """Ring buffer of the last ``buffer_size`` steps, with the behaviour's log-probabilities."""
 
+    _least_stretch = -1  # of a row in use
+
     def __init__(
         self,
         buffer_size: int,
@@ -93,7 +95,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         if n_parameters is not None:
             self.task = np.zeros((*shape, n_parameters), np.float32)
         self.age = np.zeros(shape, np.int64)
-        self.stretch = np.full(shape, _EMPTY, np.int64)  # id of the stretch of constant z
+        self.stretch = np.full(shape, EMPTY, np.int64)  # id of the stretch of constant z
         self._last_stretch = np.full(n_envs, -1, np.int64)  # of a stretch that began before the buffer
 
     def add(  # type: ignore[override]
@@ -150,7 +152,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         for name, rows in state["rows"].items():
             array = getattr(self, name)
             array[: len(rows)] = rows
-            array[len(rows) :] = _EMPTY if name == "stretch" else 0  # nothing is left of what was here before
+            array[len(rows) :] = EMPTY if name == "stretch" else 0  # nothing is left of what was here before
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a pickled buffer, one of 0.1.0 as well."""
@@ -168,14 +170,13 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """
         state = _todays_names(state)
         saved.entries(state, ("pos", "full", "last_stretch", "rows"))
-        pos = checks.integer("pos", state["pos"], 0, self.buffer_size - 1)
-        size = self.buffer_size if checks.boolean("full", state["full"]) else pos
+        size = self._check_filled(state["pos"], state["full"])
         saved.array("last_stretch", state["last_stretch"], (self.n_envs,), np.int64, -1, saved.MOST)
         limits: dict[str, tuple[float, float]] = {
             "dones": (0, 1),
             "timeouts": (0, 1),
             "age": (0, saved.MOST),
-            "stretch": (-1, saved.MOST),
+            "stretch": (self._least_stretch, saved.MOST),
         }
         if self.task.ndim == 2:
             limits["task"] = (0, n_tasks - 1)
@@ -185,6 +186,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
                 own = getattr(self, name)
                 least, most = limits.get(name, (None, None))
                 saved.array(name, state["rows"][name], (size, *own.shape[1:]), own.dtype, least, most)
+
+    def _check_filled(self, pos: Any, full: Any) -> int:
+        """The rows in use of a state; else a ValueError."""
+        pos = checks.integer("pos", pos, 0, self.buffer_size - 1)
+        return self.buffer_size if checks.boolean("full", full) else pos
 
     def sample_windows(
         self,
@@ -203,8 +209,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             rng: source of randomness.
             env: normalises observations and rewards, as SB3's buffers do.
         """
-        columns = rng.integers(self.n_envs, size=batch_size)
-        drawn = rng.integers(self.size(), size=batch_size)
+        drawn, columns = self._drawn_steps(batch_size, rng)
         start = self._window_starts(drawn, columns, window, rng)
 
         offsets = np.arange(1 - segment, window)  # of the steps before the window and in it
@@ -249,6 +254,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             first=tensor(is_first),
         )
 
+    def _drawn_steps(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns (count,) of stored steps, all of them alike."""
+        columns = rng.integers(self.n_envs, size=count)
+        return rng.integers(self.size(), size=count), columns
+
     def _before(
         self, row: NDArray[np.int64], column: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -257,11 +267,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         before = self._index(row - _rows(self.age, here) - 1, column)
         own, stretch = _rows(self.stretch, here), _rows(self.stretch, before)
         # Where the ring has overwritten what came before, another stretch stands there.
-        kept = (stretch == own - 1) & (stretch != _EMPTY)
+        kept = (stretch == own - 1) & (stretch != EMPTY)
         ended = _rows(self.dones, before) > 0
         follows = kept & ~ended
         last_latent = np.where(follows[:, None], _rows(self.latent, before), np.float32(0))
-        nothing = (stretch == _EMPTY) & (own >= 0)  # the first stretch that was ever added whole
+        nothing = (stretch == EMPTY) & (own >= 0)  # the first stretch that was ever added whole
         return last_latent, follows, (kept & ended) | nothing
 
     def _window_starts(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor, VecNormalize
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from skill_agent import env_states
 from skill_agent.policy import SkillState
 from skill_agent.skill_space import SkillSpaceVecEnv
 from skill_agent.vec import SkillVecEnv
-from skill_agent.vectors import FlatVecEnv
+from skill_agent.vectors import FlatVecEnv, moments
 
 if TYPE_CHECKING:
     from skill_agent.agent import SkillEmbedding
@@ -207,15 +206,6 @@ def _set_env_state(env: VecEnv, state: dict[str, Any]) -> bool:
     for key, value in moments(env).items():
         vars(value).update(state["moments"][key])
     return True
-
-
-def moments(env: VecEnv) -> dict[str, RunningMeanStd]:
-    """The running statistics of a `VecNormalize`, by name."""
-    if not isinstance(env, VecNormalize):
-        return {}
-    observation = getattr(env, "obs_rms", {})  # absent where observations are not normalised
-    named = observation if isinstance(observation, dict) else {"": observation}
-    return {"reward": env.ret_rms, **{f"observation {key}": value for key, value in named.items()}}
 
 
 # To one JSON value and named arrays, and back -----------------------------------------------------

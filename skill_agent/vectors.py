@@ -11,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.vector import DictInfoToList
 from numpy.typing import NDArray
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from skill_agent.tasks import flat_box
@@ -57,6 +58,15 @@ def _normalises(env: VecEnv) -> bool:
             return True
         wrapped = wrapped.venv
     return False
+
+
+def moments(env: VecEnv) -> dict[str, RunningMeanStd]:
+    """The running statistics of a `VecNormalize`, by name."""
+    if not isinstance(env, VecNormalize):
+        return {}
+    observation = getattr(env, "obs_rms", {})  # absent where observations are not normalised
+    named = observation if isinstance(observation, dict) else {"": observation}
+    return {"reward": env.ret_rms, **{f"observation {key}": value for key, value in named.items()}}
 
 
 class FlatVecEnv(CopiedWrapper):

@@ -18,6 +18,7 @@ from torch import Tensor
 from skill_agent import env_states, generators, snapshot
 from skill_agent.skill_space import SkillSpaceVecEnv
 from skill_agent.vec import SkillVecEnv
+from skill_agent.vectors import moments
 from skill_envs import checks, saved
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _check_layer(layer: VecEnv, kept: Any, running: bool) -> None:
 def _check_wrapper(layer: VecMonitor | VecNormalize, kept: Any) -> None:
     saved.entries(kept, ("values", "moments"))
     n = layer.num_envs
-    values, own_moments = kept["values"], snapshot.moments(layer)
+    values, own_moments = kept["values"], moments(layer)
     with saved.within("values"):
         saved.entries(values, snapshot.MONITOR if isinstance(layer, VecMonitor) else snapshot.NORMALIZE)
         if isinstance(layer, VecMonitor):

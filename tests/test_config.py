@@ -26,9 +26,9 @@ def test_every_setting_has_words_a_check_and_a_group():
     listed = [setting for settings in config.groups().values() for setting in settings]
     assert listed == list(fields(SkillConfig))
     assert list(config.groups()) == [
-        "embedding", "coefficients", "versatility", "inference", "policy", "critic", "computation",
+        "embedding", "coefficients", "versatility", "inference", "policy", "critic", "computation", "workers",
     ]  # fmt: skip
-    others = ["embedding_net_arch", "z_period", "inference_channels"]
+    others = ["embedding_net_arch", "z_period", "inference_channels", "worker_lag"]
     assert set(NUMBERS + INTEGERS + BOOLEANS + BOUNDS + CHOICES + others) == {setting.name for setting in listed}
     for setting in listed:
         assert len(setting.metadata["words"]) > 10
@@ -55,7 +55,8 @@ def test_a_boolean_or_none_is_no_number(name):
 
 @pytest.mark.parametrize("name", INTEGERS)
 def test_a_fraction_is_no_integer_and_zero_too_few(name):
-    for value in (2.5, 2.0, 0):
+    too_few = -1 if name == "n_workers" else 0  # none is a choice
+    for value in (2.5, 2.0, too_few):
         with pytest.raises(ValueError, match=f"^{name}="):
             SkillConfig(**{name: value})
 

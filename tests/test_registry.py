@@ -51,7 +51,7 @@ def test_a_figure_is_one_entry(tiny_records, tmp_path, monkeypatch, capsys):
     drawn = [path.name for path in report.draw(records, tmp_path / "all", FIGURES)]
     assert drawn == ["fig2.png", "fig3.png", "toy.png"]
     shutil.rmtree(records / "toy")
-    for page in ("README.md", "results.md", "benchmarks.md", "reliability.md"):
+    for page in ("README.md", "results.md", "benchmarks.md", "reliability.md", "workers.md"):
         (tmp_path / page).write_text("")
     with pytest.raises(FileNotFoundError, match=r"no records of \['one'\].*run: skill-embed reproduce toy"):
         report.write_report(records, tmp_path / "README.md", tmp_path)

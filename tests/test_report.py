@@ -30,20 +30,21 @@ def test_figures_and_table_come_from_records_alone(tiny_records, tmp_path):
         readme: ("speed", "results"),
         tmp_path / "benchmarks.md": ("environments", "learner", "physics"),
         tmp_path / "reliability.md": ("files", "kills"),
+        tmp_path / "workers.md": ("measured", "scale"),
         tmp_path / "results.md": ("claims", "seeds", "cost", "sac", "walker"),
     }
     for page, names in markers.items():
         sections = "".join(f"<!-- {name} -->\nstale words\n<!-- /{name} -->\n" for name in names)
         page.write_text(f"before\n{sections}after\n", encoding="utf-8")
     written = report.write_report(tiny_records, readme, tmp_path, ROOT / "benchmarks")
-    assert written[:4] == list(markers)
-    for page in written[:4]:
+    assert written[:5] == list(markers)
+    for page in written[:5]:
         text = page.read_text(encoding="utf-8")
         assert "\n|" in text and "stale words" not in text
         assert text.startswith("before\n") and text.endswith("after\n")
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert text.count("\n|") >= 7 and "of 2 seeds" in text
-    for path in written[4:]:
+    for path in written[5:]:
         image = iio.imread(path)
         assert image.std() > 5, path
 
@@ -91,7 +92,7 @@ def test_each_record_is_read_once_and_each_interval_taken_once(reads, monkeypatc
 @pytest.fixture
 def pages(tmp_path):
     """A README and pages with the markers, and nothing between them."""
-    markers = dict.fromkeys(("README.md", "results.md", "benchmarks.md", "reliability.md"), "")
+    markers = dict.fromkeys(("README.md", "results.md", "benchmarks.md", "reliability.md", "workers.md"), "")
     for page, marker in report.tables(ROOT / "records", ROOT / "benchmarks"):
         markers[page] += f"<!-- {marker} -->\n<!-- /{marker} -->\n"
     for page, text in markers.items():

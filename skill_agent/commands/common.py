@@ -133,6 +133,19 @@ def check_drawing(env_id: str) -> None:
         env.close()
 
 
+def ray_address(given: tuple[str, ...] | None) -> str | None:
+    """Where Ray is to be, of the option --ray: an address, "local" if none stands there; None without the option.
+
+    Raises:
+        ValueError: there are several.
+    """
+    if given is None:
+        return None
+    if len(given) > 1:
+        raise ValueError(f"ray={list(given)} is not valid; give one address, or none for this machine")
+    return given[0] if given else "local"
+
+
 def start(run: Any, seed: int, out: Path, **options: Any) -> None:
     """Train in a folder; an interrupted training says how to go on."""
     from skill_agent.experiments import folder

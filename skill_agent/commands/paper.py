@@ -14,7 +14,7 @@ from skill_agent.commands.acting import film
 from skill_agent.options import Demo, Film, Report, Reproduce
 
 if TYPE_CHECKING:
-    from skill_agent.experiments.reproduce import Progress
+    from skill_agent.experiments.progress import Progress
 
 _DEMO_ID = "SkillEmbed/PointMassTwoGoals-v0"
 
@@ -59,7 +59,8 @@ def reproduce(args: Reproduce) -> None:
     # A terminated process ends its trainings and says how to go on, as an interrupted one does.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with closing(runner.reproduce(args.figure, seeds, args.jobs, args.records, args.variants)) as runs:
+        ray = common.ray_address(args.ray)
+        with closing(runner.reproduce(args.figure, seeds, args.jobs, args.records, args.variants, ray)) as runs:
             _show(args.figure, runs)
     except KeyboardInterrupt:
         command = shlex.join(["skill-embed", *sys.argv[1:]])

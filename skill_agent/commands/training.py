@@ -24,12 +24,12 @@ def train(args: Train) -> None:
         for name, value in vars(args).items():
             if name == "settings":
                 extra += given(value)
-            elif name != "resume" and value != getattr(usual, name):
+            elif name not in ("resume", "ray") and value != getattr(usual, name):
                 extra.append(name)
         if extra:
             raise ValueError(f"--resume goes on with the run's own settings; leave out {extra}")
         out = args.resume
-        _resume(out)
+        _resume(out, common.ray_address(args.ray))
     else:
         env_ids = common.check_ids(args.env_ids)
         out = args.out
@@ -37,16 +37,17 @@ def train(args: Train) -> None:
         steps = run.total_timesteps if args.timesteps is None else args.timesteps
         n_envs = run.n_envs if args.n_envs is None else checks.integer("n_envs", args.n_envs, 1, common.MOST_ENVS)
         run = replace(run, total_timesteps=steps, settings=run.settings | given(args.settings), n_envs=n_envs)
-        common.start(run, args.seed, out, checkpoint_minutes=args.checkpoint_minutes, keep=args.keep, force=args.force)
+        kept = {"checkpoint_minutes": args.checkpoint_minutes, "keep": args.keep, "force": args.force}
+        common.start(run, args.seed, out, ray=common.ray_address(args.ray), **kept)
     print(common.success(out))
     print(f"model, skills, record and logs are in {out}")
 
 
-def _resume(out: Path) -> None:
+def _resume(out: Path, ray: str | None) -> None:
     from skill_agent.experiments import folder
 
     try:
-        if not folder.resume(out):
+        if not folder.resume(out, ray):
             print(f"{out} is finished")
     except KeyboardInterrupt:
         run, seed = folder.run_of(out)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from skill_agent.experiments import workers_measured
 from skill_agent.experiments.schema import TEXT, TRUTH, Schema, check, number, whole
 from skill_agent.experiments.statistics import improvement_interval
 from skill_agent.experiments.sums import read_listed
@@ -61,6 +62,7 @@ SCHEMAS: dict[str, Schema] = {
         "end_bit_identical_to_an_unbroken_training": TRUTH,
         "seconds": _COUNT,
     },
+    "workers": workers_measured.SCHEMA,
     "malice": {
         "altered_checkpoints": {
             "count": whole(low=1),

@@ -27,7 +27,14 @@ SETTINGS, RECORD, CHECKPOINTS = runfile.SETTINGS, "record.json", replace.CHECKPO
 
 
 def start(
-    run: Run, seed: int, folder: Path, *, checkpoint_minutes: float = 2.0, keep: int = 3, force: bool = False
+    run: Run,
+    seed: int,
+    folder: Path,
+    *,
+    checkpoint_minutes: float = 2.0,
+    keep: int = 3,
+    force: bool = False,
+    ray: str | None = None,
 ) -> None:
     """Train a run in an empty folder, with a progress bar.
 
@@ -39,6 +46,7 @@ def start(
         keep: checkpoints kept.
         force: replace the run that the folder holds. Only files that a run writes are replaced, after the new settings
             were found right and the new agent was built; the old run stays until the new one stands.
+        ray: where workers are actors of Ray, which is not kept; see `SkillEmbedding`.
 
     Raises:
         FileExistsError: the folder holds something already.
@@ -51,7 +59,7 @@ def start(
     content = runfile.content_of(plan)
     # All that can be refused is, before anything in the folder is touched: first what takes no time.
     replace.check(folder, force)
-    agent = build(plan)
+    agent = build(plan, ray)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         replace.recover(folder)
@@ -69,8 +77,12 @@ def run_of(folder: Path) -> tuple[Run, int]:
     return plan.run, plan.seed
 
 
-def resume(folder: Path) -> bool:
-    """Go on with a run that was stopped, from its newest good checkpoint, bit-identically.
+def resume(folder: Path, ray: str | None = None) -> bool:
+    """Go on with a run that was stopped, from its newest good checkpoint, bit-identically unless it has workers.
+
+    Args:
+        folder: the run's.
+        ray: where workers are actors of Ray, which is not kept; see `SkillEmbedding`.
 
     Returns:
         Whether there was anything left to do.
@@ -90,19 +102,19 @@ def resume(folder: Path) -> bool:
         plan = runfile.read(folder)
         if (folder / RECORD).exists():  # written last
             return False
-        _train(folder, plan, build(plan))
+        _train(folder, plan, build(plan, ray))
         return True
 
 
-def build(plan: Plan) -> SkillEmbedding:
-    """The untrained agent of a run.
+def build(plan: Plan, ray: str | None = None) -> SkillEmbedding:
+    """The untrained agent of a run; ``ray`` is as of `resume`.
 
     Raises:
         ValueError: its settings are not valid, or too large for this machine.
     """
     torch.set_num_threads(1)  # more only get in each other's way in networks of this size
     with _size(plan):
-        agent = train.build(plan.run, plan.seed)
+        agent = train.build(plan.run, plan.seed, ray=ray)
     check_exportable(agent.policy)  # the training ends with an export
     return agent
 

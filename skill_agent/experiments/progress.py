@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -24,6 +25,30 @@ def reported_to(report: Report) -> Iterator[None]:
 def is_reported() -> bool:
     """Whether somebody is told."""
     return bool(_reports)
+
+
+class Progress(NamedTuple):
+    """How far all runs are.
+
+    Attributes:
+        finished: name of a run that has just ended; empty between two ends.
+        done: finished runs.
+        runs: all runs.
+        steps_done: environment steps that were taken, in finished and in unfinished runs.
+        steps: those of all runs together.
+    """
+
+    finished: str
+    done: int
+    runs: int
+    steps_done: int
+    steps: int
+
+
+def progress(budgets: Sequence[int], taken: Sequence[int], done: int, finished: str) -> Progress:
+    """How far runs are that have taken so many steps of their budgets; a training takes a few more than those."""
+    steps = sum(min(so_far, budget) for so_far, budget in zip(taken, budgets, strict=True))
+    return Progress(finished, done, len(budgets), steps, sum(budgets))
 
 
 class Steps(BaseCallback):

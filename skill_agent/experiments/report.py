@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skill_agent.experiments import benchmarks as measurements
 from skill_agent.experiments import figures as drawn
+from skill_agent.experiments import workers_measured
 from skill_agent.experiments.benchmarks import Benchmarks, load_benchmarks, met
 from skill_agent.experiments.claims import Claim
 from skill_agent.experiments.records import RECORDS, Records
@@ -123,6 +124,8 @@ def tables_of(kept: Kept, measured: Benchmarks) -> dict[tuple[str, str], str]:
         ("benchmarks.md", "physics"): measurements.physics_table(measured),
         ("reliability.md", "files"): measurements.reliability_table(measured),
         ("reliability.md", "kills"): measurements.kills_table(measured),
+        ("workers.md", "measured"): workers_measured.workers_table(measured),
+        ("workers.md", "scale"): workers_measured.scale_table(measured),
         ("results.md", "claims"): claims_table(claims),
         ("results.md", "seeds"): seeds_table(claims),
         ("results.md", "cost"): cost_table(kept),

@@ -13,12 +13,11 @@ from itertools import chain
 from multiprocessing import active_children, get_context
 from multiprocessing import connection as pipes
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from skill_agent.experiments.progress import reported_to
-from skill_agent.experiments.records import RECORDS, is_kept, write_record
+from skill_agent.experiments import ray_runs
+from skill_agent.experiments.progress import Progress, progress, reported_to
+from skill_agent.experiments.records import RECORDS, is_kept
 from skill_agent.experiments.registry import FIGURES
 from skill_agent.experiments.work import SKILLS, Job
 from skill_envs import checks
@@ -26,26 +25,13 @@ from skill_envs import checks
 POLL = 0.5  # time between two looks at the workers' steps [s]
 
 
-class Progress(NamedTuple):
-    """How far all runs are.
-
-    Attributes:
-        finished: name of a run that has just ended; empty between two ends.
-        done: finished runs.
-        runs: all runs.
-        steps_done: environment steps that were taken, in finished and in unfinished runs.
-        steps: those of all runs together.
-    """
-
-    finished: str
-    done: int
-    runs: int
-    steps_done: int
-    steps: int
-
-
 def reproduce(
-    figure: str, seeds: int, jobs: int, records: Path = RECORDS, variants: Sequence[str] = ()
+    figure: str,
+    seeds: int,
+    jobs: int,
+    records: Path = RECORDS,
+    variants: Sequence[str] = (),
+    ray: str | None = None,
 ) -> Generator[Progress]:
     """Train every run of a figure that has no record yet, and the skills it needs, ``jobs`` at a time.
 
@@ -56,9 +42,10 @@ def reproduce(
     Args:
         figure: a key of `FIGURES`.
         seeds: seeds 0 to ``seeds - 1``.
-        jobs: processes.
+        jobs: runs at a time.
         records: folder of the records.
         variants: which of the figure's runs; empty for all.
+        ray: has runs be tasks of Ray, see `skill_agent.experiments.ray_runs`; None for processes of this machine.
 
     Yields:
         Progress, at every end of a run and about twice a second.
@@ -76,7 +63,8 @@ def reproduce(
     if seeds < 1 or jobs < 1:
         raise ValueError(f"seeds={seeds}, jobs={jobs} is not valid; choose at least 1")
     wanted = _wanted(figure, seeds, records, variants)
-    yield from _work_all([_skills_for(wanted), wanted], jobs)  # what is transferred is trained first
+    stages = [_skills_for(wanted), wanted]  # what is transferred is trained first
+    yield from _work_all(stages, jobs) if ray is None else ray_runs.work_all(stages, jobs, ray)
 
 
 def _wanted(figure: str, seeds: int, records: Path, variants: Sequence[str]) -> list[Job]:
@@ -124,7 +112,8 @@ def _work_all(stages: list[list[Job]], jobs: int) -> Iterator[Progress]:
                         if ended is not None:
                             done += 1
                             taken[ended] = all_jobs[ended].run.total_timesteps
-                        yield _progress(all_jobs, taken, done, ended)
+                        finished = "" if ended is None else all_jobs[ended].name
+                        yield progress([job.run.total_timesteps for job in all_jobs], taken, done, finished)
             except (KeyboardInterrupt, SystemExit, GeneratorExit, BrokenProcessPool):
                 # The workers end in the middle of their runs. After an error in one run, the others come to their end.
                 # A broken pool terminates its workers too, but a worker may outlast that, and would be waited for.
@@ -162,18 +151,6 @@ def _work_stage(
             yield None
 
 
-def _progress(all_jobs: list[Job], taken: Sequence[int], done: int, ended: int | None) -> Progress:
-    total = steps = 0
-    for job, so_far in zip(all_jobs, taken, strict=True):
-        total += job.run.total_timesteps
-        steps += min(so_far, job.run.total_timesteps)  # a training takes a few more than it was asked for
-    name = ""
-    if ended is not None:
-        job = all_jobs[ended]
-        name = f"{job.figure} {job.variant} seed {job.seed}"
-    return Progress(name, done, len(all_jobs), steps, total)
-
-
 # In a worker: where to write the steps of its jobs.
 _taken: Any = None
 
@@ -195,10 +172,8 @@ def _end_with_parent(reader: pipes.Connection) -> None:
 
 def _work(job: Job, index: int) -> None:
     """Work one job, and keep what it leaves."""
-    torch.set_num_threads(1)
     with reported_to(partial(_note, index)):
-        record, networks = job.work(job)
-    write_record(job.record, {"figure": job.figure, "variant": job.variant, **record}, networks)
+        job.do()
 
 
 def _note(index: int, steps: int) -> None:

@@ -32,8 +32,15 @@ from skill_agent.vec import make_skill_vec_env
 from skill_envs import ENVIRONMENTS
 
 
-def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedding:
-    """The untrained agent of a run, with its environments; ``skills`` are those to be transferred."""
+def build(run: Run, seed: int, skills: SkillPolicy | None = None, ray: str | None = None) -> SkillEmbedding:
+    """The untrained agent of a run, with its environments.
+
+    Args:
+        run: with all settings.
+        seed: of everything.
+        skills: those to be transferred.
+        ray: where workers are actors of Ray; see `SkillEmbedding`.
+    """
     env: VecEnv
     if run.env_id in ENVIRONMENTS:
         env = make_skill_vec_env(run.env_id, run.n_envs, seed=seed)
@@ -43,7 +50,7 @@ def build(run: Run, seed: int, skills: SkillPolicy | None = None) -> SkillEmbedd
         env = SkillSpaceVecEnv(env, skills, run.hold, seed)
     policy = "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy"
     schedule = LinearSchedule(run.learning_rate, 0.1 * run.learning_rate, 1.0)
-    return SkillEmbedding(policy, env, schedule, seed=seed, device="cpu", **run.settings)
+    return SkillEmbedding(policy, env, schedule, seed=seed, device="cpu", ray=ray, **run.settings)
 
 
 class Evaluation(BaseCallback):

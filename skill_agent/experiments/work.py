@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from skill_agent.experiments import folder as run_folder
 from skill_agent.experiments import measure, ring, solutions, train
-from skill_agent.experiments.records import Record, networks_path, record_path
+from skill_agent.experiments.records import Record, networks_path, record_path, write_record
 from skill_agent.experiments.tables import Run
 from skill_agent.files import read_json
 from skill_agent.policy import SkillPolicy
@@ -36,6 +38,17 @@ class Job(NamedTuple):
     seed: int
     records: Path
     work: Callable[[Job], Result]
+
+    @property
+    def name(self) -> str:
+        """What it is called where it is shown."""
+        return f"{self.figure} {self.variant} seed {self.seed}"
+
+    def do(self) -> None:
+        """Work it with one thread, and keep what it leaves."""
+        torch.set_num_threads(1)
+        record, networks = self.work(self)
+        write_record(self.record, {"figure": self.figure, "variant": self.variant, **record}, networks)
 
     @property
     def record(self) -> Path:
