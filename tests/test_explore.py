@@ -230,7 +230,12 @@ def test_the_command_serves_the_page_until_it_is_interrupted(tmp_path):
     command = [sys.executable, "-m", "skill_agent.cli", "explore", "pointmass", "--arms", "2", "--port", "8790"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+
+    def interruptible():
+        """Ctrl-C is ignored in what a script runs in the background, and in its children."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, preexec_fn=interruptible, **pipes) as process:
         line = process.stdout.readline()
         assert line.endswith(" shows the skills pointmass; Ctrl-C ends it\n"), process.communicate()
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -238,5 +243,8 @@ def test_the_command_serves_the_page_until_it_is_interrupted(tmp_path):
             assert answer.status == 200 and b"<html" in answer.read().lower()
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0 and out == "" and "Traceback" not in err
