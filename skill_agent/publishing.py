@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from skill_agent import hub
+from skill_agent import arguments, hub
 from skill_agent.files import read_json, write_whole
 from skill_agent.origin import Origin
 from skill_agent.policy import SkillPolicy
@@ -57,7 +57,14 @@ def push_to_hub(
         SkillsFileError: the file is none of ``kind``.
         ValueError: a name or a record that is not valid.
     """
-    name = hub.parse(repository)
+    name = hub.parse(arguments.text("repository", repository))
+    for argument, value in {"license": license, "token": token}.items():
+        if value is not None:
+            arguments.text(argument, value)
+    for argument, value in {"private": private, "force": force}.items():
+        checks.boolean(argument, value)
+    if record is not None:
+        arguments.path("record", record)
     if name.revision is not None:
         raise ValueError(f"repository={repository!r} is not valid with a revision; choose {name.repository!r}")
     checks.one_of("kind", kind, hub.KINDS)

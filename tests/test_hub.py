@@ -377,3 +377,11 @@ def test_the_real_client_fetches_from_a_server_and_finds_it_again_without(tmp_pa
     names = ["hf:me/skills", f"hf:me/skills@{Server.sha}", "hf:me/skills@v1", "hf:me/other"]
     found = load_elsewhere(endpoint, tmp_path, names)
     assert found[:2] == ["3", "3"] and all("can't be fetched" in line for line in found[2:])
+
+
+@pytest.mark.parametrize("value", [42, 1.5, b"mine/skills", ["mine/skills"], object()])
+@pytest.mark.parametrize("name", ["repository", "record", "license", "private", "force", "token", "kind", "what"])
+def test_an_argument_of_another_kind_is_named(fake, name, value):
+    with pytest.raises(ValueError, match=name):
+        push_to_hub(**{"what": "pointmass", "repository": "mine/skills", name: value})
+    assert not list(fake.folder.rglob("*.safetensors"))

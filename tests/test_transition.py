@@ -8,6 +8,7 @@ from skill_agent import SkillConfig, SkillEmbedding, make_skill_vec_env, objecti
 from skill_agent.densities import gaussian_entropy, gaussian_sample
 from skill_agent.returns import retrace_targets
 from skill_agent.skill_space import skill_space
+from skill_envs import TASKS
 
 PERIOD = 5
 TOUR, TWO_GOALS = "SkillEmbed/PointMassTour-v0", "SkillEmbed/PointMassTwoGoals-v0"
@@ -261,11 +262,12 @@ def test_what_a_transition_needs_is_named(settings, named):
 
 def test_rollouts_change_z_as_the_policy_does():
     agent = moved(make(TOUR, z_period=20, embedding_transition="learned"))
+    horizon = TASKS["PointMassTour"].horizon
     found = rollouts.rollout(agent.policy, TOUR, 3, seed=1)
-    assert found.latent.shape == (3, 80, 3)
+    assert found.latent.shape == (3, horizon, 3)
     changes = (found.latent[:, 1:] != found.latent[:, :-1]).any(-1)
-    assert (changes.sum(1) == 3).all() and changes[:, 19::20].all()
-    assert rollouts.inference_error(agent.policy, found).shape == (3, 80)
+    assert (changes.sum(1) == horizon // 20 - 1).all() and changes[:, 19::20].all()
+    assert rollouts.inference_error(agent.policy, found).shape == (3, horizon)
     held = rollouts.rollout(make(TOUR).policy, TOUR, 3, seed=1)
     assert (held.latent == held.latent[:, :1]).all()
 
