@@ -1,0 +1,1 @@
+"""The transfer benchmark of docs/benchmark.md: its runs, records, statistics and claims."""
