@@ -75,7 +75,10 @@ def test_a_sample_draws_seeds_and_then_layouts_which_tables_share():
 
 
 def test_the_interval_is_that_of_a_loop():
-    tables = (Table(np.random.default_rng(1).random((4, 3)), True), Table(np.random.default_rng(2).random((3, 3)), False))
+    tables = (
+        Table(np.random.default_rng(1).random((4, 3)), True),
+        Table(np.random.default_rng(2).random((3, 3)), False),
+    )
 
     def gain(a, b):
         return improvement(forward_transfer(a, b), forward_transfer(b, b))

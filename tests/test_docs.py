@@ -57,7 +57,7 @@ def test_a_task_without_its_facts_is_an_error(generate, monkeypatch):
 # The architecture -------------------------------------------------------------------------------
 
 ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
-PACKAGES = ("skill_envs", "skill_agent", "skill_agent.experiments", "skill_agent.commands")
+PACKAGES = ("skill_envs", "skill_agent", "skill_agent.experiments", "skill_agent.benchmark", "skill_agent.commands")
 
 
 def modules_of(package):

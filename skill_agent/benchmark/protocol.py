@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from skill_agent.experiments.tables import FAMILIES
 from skill_envs import checks, layouts
@@ -134,9 +134,3 @@ def check_names(name: str, given: tuple[str, ...], valid: list[str]) -> tuple[st
 def curve_steps(budget: int) -> list[int]:
     """Steps of a run's evaluations, from 0 to its budget."""
     return [budget * j // (POINTS - 1) for j in range(POINTS)]
-
-
-def settings(method: str, family: str) -> dict[str, Any]:
-    """A method's row for a family, as records keep it."""
-    about = METHODS[method]
-    return {"learner": about.learner, "skills": about.variant(family)}
