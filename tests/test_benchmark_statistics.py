@@ -97,6 +97,10 @@ def test_skills_that_are_shared_make_an_interval_wider():
     assert shared.high - shared.low > 1.5 * (apart.high - apart.low)
 
 
+def test_rounding_errors_decide_nothing():
+    assert interval(level, Table(np.full((3, 8), 0.2), True)) == (0.2, 0.2, 0.2)
+
+
 def test_tables_of_other_layouts_are_refused():
     with pytest.raises(ValueError, match=r"tables of \[7, 8\] layouts are not valid"):
         interval(improvement, named(2, 8, True), named(2, 7, True))

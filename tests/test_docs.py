@@ -82,10 +82,17 @@ def test_what_the_journeys_pass_is_there(name):
     if module in ("skill_agent", "tests"):
         importlib.import_module(name)
         return
-    (package,) = [package for package in PACKAGES if module in modules_of(package)]
-    found = importlib.import_module(f"{package}.{module}")
+    homes = [importlib.import_module(f"{package}.{module}") for package in PACKAGES if module in modules_of(package)]
+    assert any(is_there(home, attributes) for home in homes)
+
+
+def is_there(found, attributes):
+    """Whether an object has an attribute, which has the next one, and so on."""
     for attribute in attributes:
+        if not hasattr(found, attribute):
+            return False
         found = getattr(found, attribute)
+    return True
 
 
 # Code blocks ------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What the packages may import, and how the suite is found and its graphics backend chosen.
 
 The house has three storeys: `skill_envs`, the library part of `skill_agent`, and on top `skill_agent.experiments`
-and `skill_agent.benchmark` with the command line. Imports point down only, and inside a storey they never run in a circle.
+and `skill_agent.benchmark` with the command line. Imports point down only, and inside a storey they never run in a
+circle.
 """
 
 import ast

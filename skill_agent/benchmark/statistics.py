@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 SAMPLES = 10_000
+_DIGITS = 9  # that are kept of a result
 
 
 class Interval(NamedTuple):
@@ -128,7 +129,8 @@ def interval(statistic: Callable[..., Array], *tables: Table, samples: int = SAM
     middle = float(statistic(*(table.scores for table in tables)))
     drawn = resampled(tables, samples, np.random.default_rng(seed))
     low, high = np.percentile(statistic(*drawn), (2.5, 97.5))
-    return Interval(middle, float(low), float(high))
+    # Means of equal numbers may differ from them in the last digits, which would decide whether a bar is reached.
+    return Interval(*(round(float(number), _DIGITS) for number in (middle, low, high)))
 
 
 def resampled(tables: tuple[Table, ...], samples: int, rng: np.random.Generator) -> list[Array]:
