@@ -55,7 +55,7 @@ install_requires = list(ENVIRONMENTS_NEED)
 description = "Environments for learning an embedding space of transferable robot skills"
 commands = []
 if distribution == "skill-embed":
-    packages += ["skill_agent", "skill_agent.commands", "skill_agent.experiments"]
+    packages += ["skill_agent", "skill_agent.benchmark", "skill_agent.commands", "skill_agent.experiments"]
     package_data["skill_agent"] = ["py.typed", "trained/*"]
     install_requires += LEARNER_NEEDS
     description = "Learning an embedding space for transferable robot skills: environments and off-policy learner"

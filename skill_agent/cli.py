@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, Union
 import tyro
 
 from skill_agent import options
-from skill_agent.commands import acting, data, explore, listing, paper, sharing, training, tuning
+from skill_agent.commands import acting, benchmark, data, explore, listing, paper, sharing, training, tuning
 from skill_agent.terminal import TRACEBACK, one_line, show_every_letter, with_paths
 from skill_envs import __version__, checks
 
@@ -29,6 +29,7 @@ COMMANDS = {
     "transfer": Command(options.Transfer, training.transfer),
     "tune": Command(options.Tune, tuning.tune),
     "reproduce": Command(options.Reproduce, paper.reproduce),
+    "benchmark": Command(options.Benchmark, benchmark.benchmark),
     "film": Command(options.Film, acting.film),
     "play": Command(options.Play, acting.play),
     "evaluate": Command(options.Evaluate, acting.evaluate),

@@ -151,6 +151,26 @@ class Reproduce:
 
 
 @dataclass(frozen=True)
+class Benchmark:
+    """Work every run of the transfer benchmark that has no record yet, with the pre-trainings that it needs."""
+
+    families: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Families of tasks: springwall, lwall, railpush; by default all."""
+    methods: tuple[str, ...] = ()
+    """Which methods, such as ours or task-id; by default all."""
+    seeds: int | None = None
+    """The number of seeds of each method, which are 0, 1 and so on; by default the protocol's."""
+    layouts: tuple[str, ...] = ("test",)
+    """Where the fixtures are: test, development, or numbers of layouts."""
+    jobs: int = 2
+    """Jobs at a time, one thread of torch each."""
+    ray: Address = None
+    """Have them be tasks of Ray: on the cluster at this address, whose machines share this folder, or on this one."""
+    records: Path = Path("records/benchmark")
+    """Folder of the records and of the skills; finished runs are skipped."""
+
+
+@dataclass(frozen=True)
 class Envs:
     """List the environments of the suite: ids, tasks, shapes and horizon."""
 

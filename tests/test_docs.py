@@ -57,7 +57,7 @@ def test_a_task_without_its_facts_is_an_error(generate, monkeypatch):
 # The architecture -------------------------------------------------------------------------------
 
 ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
-PACKAGES = ("skill_envs", "skill_agent", "skill_agent.experiments", "skill_agent.commands")
+PACKAGES = ("skill_envs", "skill_agent", "skill_agent.experiments", "skill_agent.benchmark", "skill_agent.commands")
 
 
 def modules_of(package):
@@ -82,10 +82,17 @@ def test_what_the_journeys_pass_is_there(name):
     if module in ("skill_agent", "tests"):
         importlib.import_module(name)
         return
-    (package,) = [package for package in PACKAGES if module in modules_of(package)]
-    found = importlib.import_module(f"{package}.{module}")
+    homes = [importlib.import_module(f"{package}.{module}") for package in PACKAGES if module in modules_of(package)]
+    assert any(is_there(home, attributes) for home in homes)
+
+
+def is_there(found, attributes):
+    """Whether an object has an attribute, which has the next one, and so on."""
     for attribute in attributes:
+        if not hasattr(found, attribute):
+            return False
         found = getattr(found, attribute)
+    return True
 
 
 # Code blocks ------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What the packages may import, and how the suite is found and its graphics backend chosen.
 
-The house has three storeys: `skill_envs`, the library part of `skill_agent`, and `skill_agent.experiments`
-with the command line on top. Imports point down only, and inside a storey they never run in a circle.
+The house has three storeys: `skill_envs`, the library part of `skill_agent`, and on top `skill_agent.experiments`
+and `skill_agent.benchmark` with the command line. Imports point down only, and inside a storey they never run in a
+circle.
 """
 
 import ast
@@ -16,7 +17,10 @@ import skill_agent
 import skill_envs
 
 FORBIDDEN = ("torch", "stable_baselines3", "skill_agent")
-UPSTAIRS = ("skill_agent.experiments", "skill_agent.commands", "skill_agent.cli", "skill_agent.options")
+UPSTAIRS = (
+    *("skill_agent.experiments", "skill_agent.benchmark", "skill_agent.commands", "skill_agent.cli"),
+    "skill_agent.options",
+)
 USE = """
 import sys, numpy
 {prelude}

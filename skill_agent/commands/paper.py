@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -56,17 +57,10 @@ def reproduce(args: Reproduce) -> None:
     seeds = entry.seeds if args.seeds is None else args.seeds
     if entry.networks:  # it films them
         common.check_drawing(next(iter(entry.runs.values())).env_id)
-    # A terminated process ends its trainings and says how to go on, as an interrupted one does.
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        ray = common.ray_address(args.ray)
-        with closing(runner.reproduce(args.figure, seeds, args.jobs, args.records, args.variants, ray)) as runs:
-            _show(args.figure, runs)
-    except KeyboardInterrupt:
-        command = shlex.join(["skill-embed", *sys.argv[1:]])
-        sys.exit(f"skill-embed: interrupted; what is finished is kept. Go on with: {command}")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    ray = common.ray_address(args.ray)
+    runs = runner.reproduce(args.figure, seeds, args.jobs, args.records, args.variants, ray)
+    with interruptible(), closing(runs):
+        show(args.figure, runs)
     print(f"records in {args.records / (entry.records or args.figure)}")
     drawn = list(report.draw(args.records, args.figures, [args.figure]))
     if drawn:
@@ -76,11 +70,24 @@ def reproduce(args: Reproduce) -> None:
         print(f"not drawn: there are no records of {absent}")
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A terminated process ends its trainings and says how to go on, as an interrupted one does."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        command = shlex.join(["skill-embed", *sys.argv[1:]])
+        sys.exit(f"skill-embed: interrupted; what is finished is kept. Go on with: {command}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _show(figure: str, runs: Iterable[Progress]) -> None:
+def show(figure: str, runs: Iterable[Progress]) -> None:
     """A bar of the steps of all runs, with the time left."""
     from tqdm import tqdm
 

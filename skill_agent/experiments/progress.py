@@ -27,6 +27,12 @@ def is_reported() -> bool:
     return bool(_reports)
 
 
+def tell(steps: int) -> None:
+    """Tell whoever is told that so many environment steps were taken so far."""
+    for report in _reports:
+        report(steps)
+
+
 class Progress(NamedTuple):
     """How far all runs are.
 
@@ -63,5 +69,4 @@ class Steps(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        for report in _reports:
-            report(self.num_timesteps * self.hold)
+        tell(self.num_timesteps * self.hold)

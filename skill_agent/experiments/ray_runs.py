@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 import cloudpickle
 
 from skill_agent.experiments.progress import Progress, progress, reported_to
-from skill_agent.experiments.work import Job
+from skill_agent.experiments.work import Work
 from skill_agent.ray_cluster import LOCAL, connect
 
 RETRIES = 3  # of a run whose process or machine is lost
 _POLL = 0.5  # time between two looks at the steps [s]
 
 
-def work_all(stages: list[list[Job]], jobs: int, address: str) -> Iterator[Progress]:
+def work_all(stages: Sequence[Sequence[Work]], jobs: int, address: str) -> Iterator[Progress]:
     """Work the jobs of each stage in parallel, one stage after the other.
 
     Every task works in the present folder, which all machines have to share. There its run goes on from the newest
@@ -47,7 +47,7 @@ def work_all(stages: list[list[Job]], jobs: int, address: str) -> Iterator[Progr
         board = ray.remote(num_cpus=0)(_Board).remote(len(everything))
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(_work)
         paths = list(sys.path) if address == LOCAL else []
-        budgets, done = [job.run.total_timesteps for job in everything], 0
+        budgets, done = [job.steps for job in everything], 0
         for stage in stages:
             waiting = [everything.index(job) for job in stage]
             while waiting or running:
@@ -99,11 +99,11 @@ def _work(job: bytes, index: int, board: Any, folder: str, paths: list[str]) -> 
     """Work one job in a folder, and tell the board of its steps."""
     sys.path += [path for path in paths if path not in sys.path]
     os.chdir(folder)
-    made: Job = pickle.loads(job)
+    made: Work = pickle.loads(job)
 
     def note(steps: int) -> None:
         board.note.remote(index, steps)
 
     with reported_to(note):
         made.do()
-    note(made.run.total_timesteps)
+    note(made.steps)

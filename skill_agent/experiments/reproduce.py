@@ -19,7 +19,7 @@ from skill_agent.experiments import ray_runs
 from skill_agent.experiments.progress import Progress, progress, reported_to
 from skill_agent.experiments.records import RECORDS, is_kept
 from skill_agent.experiments.registry import FIGURES
-from skill_agent.experiments.work import SKILLS, Job
+from skill_agent.experiments.work import SKILLS, Job, Work
 from skill_envs import checks
 
 POLL = 0.5  # time between two looks at the workers' steps [s]
@@ -63,8 +63,13 @@ def reproduce(
     if seeds < 1 or jobs < 1:
         raise ValueError(f"seeds={seeds}, jobs={jobs} is not valid; choose at least 1")
     wanted = _wanted(figure, seeds, records, variants)
-    stages = [_skills_for(wanted), wanted]  # what is transferred is trained first
-    yield from _work_all(stages, jobs) if ray is None else ray_runs.work_all(stages, jobs, ray)
+    stages: list[Sequence[Work]] = [_skills_for(wanted), wanted]  # what is transferred is trained first
+    yield from work_all(stages, jobs, ray)
+
+
+def work_all(stages: Sequence[Sequence[Work]], jobs: int, ray: str | None = None) -> Iterator[Progress]:
+    """Work the jobs of each stage in parallel, one stage after the other; see `reproduce`."""
+    return _in_processes(stages, jobs) if ray is None else ray_runs.work_all(stages, jobs, ray)
 
 
 def _wanted(figure: str, seeds: int, records: Path, variants: Sequence[str]) -> list[Job]:
@@ -92,8 +97,8 @@ def _skills_for(wanted: list[Job]) -> list[Job]:
     return [found[key] for key in sorted(found)]
 
 
-def _work_all(stages: list[list[Job]], jobs: int) -> Iterator[Progress]:
-    """Work the jobs of each stage in parallel, one stage after the other."""
+def _in_processes(stages: Sequence[Sequence[Work]], jobs: int) -> Iterator[Progress]:
+    """The same in processes of this machine."""
     all_jobs = list(chain(*stages))
     if not all_jobs:
         return
@@ -111,9 +116,9 @@ def _work_all(stages: list[list[Job]], jobs: int) -> Iterator[Progress]:
                     for ended in _work_stage(pool, stage, all_jobs, jobs, others):
                         if ended is not None:
                             done += 1
-                            taken[ended] = all_jobs[ended].run.total_timesteps
+                            taken[ended] = all_jobs[ended].steps
                         finished = "" if ended is None else all_jobs[ended].name
-                        yield progress([job.run.total_timesteps for job in all_jobs], taken, done, finished)
+                        yield progress([job.steps for job in all_jobs], taken, done, finished)
             except (KeyboardInterrupt, SystemExit, GeneratorExit, BrokenProcessPool):
                 # The workers end in the middle of their runs. After an error in one run, the others come to their end.
                 # A broken pool terminates its workers too, but a worker may outlast that, and would be waited for.
@@ -127,7 +132,7 @@ def _work_all(stages: list[list[Job]], jobs: int) -> Iterator[Progress]:
 
 
 def _work_stage(
-    pool: ProcessPoolExecutor, stage: list[Job], all_jobs: list[Job], jobs: int, others: set[int | None]
+    pool: ProcessPoolExecutor, stage: Sequence[Work], all_jobs: list[Work], jobs: int, others: set[int | None]
 ) -> Iterator[int | None]:
     """Work the jobs of one stage; yields the place of each finished one in ``all_jobs``, and now and then None."""
     waiting = [all_jobs.index(job) for job in stage]
@@ -170,7 +175,7 @@ def _end_with_parent(reader: pipes.Connection) -> None:
     os._exit(1)
 
 
-def _work(job: Job, index: int) -> None:
+def _work(job: Work, index: int) -> None:
     """Work one job, and keep what it leaves."""
     with reported_to(partial(_note, index)):
         job.do()

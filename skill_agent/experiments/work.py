@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -29,6 +29,21 @@ class Result(NamedTuple):
     networks: bytes | None = None
 
 
+class Work(Protocol):
+    """What the runner works: it is picklable, and compared by what it holds."""
+
+    @property
+    def name(self) -> str:
+        """What it is called where it is shown."""
+
+    @property
+    def steps(self) -> int:
+        """Its steps of the environment."""
+
+    def do(self) -> None:
+        """Do it with one thread, and keep what it leaves."""
+
+
 class Job(NamedTuple):
     """One run of a figure with one seed; ``records`` is the folder of the records, ``work`` does it."""
 
@@ -43,6 +58,11 @@ class Job(NamedTuple):
     def name(self) -> str:
         """What it is called where it is shown."""
         return f"{self.figure} {self.variant} seed {self.seed}"
+
+    @property
+    def steps(self) -> int:
+        """Its steps of the environment."""
+        return self.run.total_timesteps
 
     def do(self) -> None:
         """Work it with one thread, and keep what it leaves."""
