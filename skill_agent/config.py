@@ -259,8 +259,8 @@ class SkillConfig:
     critic_support: tuple[float, float] = _setting(
         (-20.0, 120.0),
         _bounds(_LARGEST_VALUE),
-        "the least and the largest value of the bins, which targets are clipped to (hl_gauss); it has to hold discounted "
-        "sums of the reward with the terms of a2 and a3, and a few bins more",
+        "the least and the largest value of the bins, which targets are clipped to (hl_gauss); it has to hold "
+        "discounted sums of the reward with the terms of a2 and a3, and a few bins more",
     )
 
     # How it is computed

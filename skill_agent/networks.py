@@ -274,7 +274,7 @@ class SkillNetworks(BasePolicy):
             count: evaluate only the first ``count`` critics.
         """
         outputs = self.critic_outputs(state, action, code, task, target=target, frozen=frozen, count=count)
-        return outputs[..., 0] if self.config.critic_loss == "mse" else self.value_bins().expectation(outputs)
+        return outputs.squeeze(-1) if self.config.critic_loss == "mse" else self.value_bins().expectation(outputs)
 
     def critic_outputs(
         self,

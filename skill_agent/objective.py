@@ -102,7 +102,7 @@ def critic_errors(outputs: Tensor, target_t: Tensor, bins: ValueBins | None) -> 
     if outputs.shape[1:] != expected:
         raise ValueError(f"outputs have shape {tuple(outputs.shape)}; of one critic they have to be {expected}")
     if bins is None:
-        return (outputs[..., 0] - target_t).square()
+        return (outputs.squeeze(-1) - target_t).square()
     return bins.cross_entropy(outputs, target_t)
 
 
