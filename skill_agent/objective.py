@@ -98,7 +98,7 @@ def critic_errors(outputs: Tensor, target_t: Tensor, bins: ValueBins | None) -> 
     Raises:
         ValueError: the outputs are not of these bins, or of another number of steps than the targets.
     """
-    expected = (*target_t.shape, 1 if bins is None else bins.count)
+    expected = (*target_t.shape, 1 if bins is None else bins.bins)
     if outputs.shape[1:] != expected:
         raise ValueError(f"outputs have shape {tuple(outputs.shape)}; of one critic they have to be {expected}")
     if bins is None:

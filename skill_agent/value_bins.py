@@ -22,16 +22,16 @@ class ValueBins(NamedTuple):
 
     low: float
     high: float
-    count: int  # M
+    bins: int  # M
 
     @property
     def width(self) -> float:
         """Of one bin."""
-        return (self.high - self.low) / self.count
+        return (self.high - self.low) / self.bins
 
     def edges(self, like: Tensor) -> Tensor:
         """Their edges, (M + 1,), of the type and device of ``like``."""
-        return torch.linspace(self.low, self.high, self.count + 1, dtype=like.dtype, device=like.device)
+        return torch.linspace(self.low, self.high, self.bins + 1, dtype=like.dtype, device=like.device)
 
     def centres(self, like: Tensor) -> Tensor:
         """Their centres, (M,), of the type and device of ``like``."""
@@ -82,5 +82,5 @@ class ValueBins(NamedTuple):
         return self.shares(value).log().clamp(min=_LEAST_LOGIT)
 
     def _check(self, logits: Tensor) -> None:
-        if logits.shape[-1] != self.count:
-            raise ValueError(f"logits have shape {tuple(logits.shape)}; the last axis has to be {self.count} bins")
+        if logits.shape[-1] != self.bins:
+            raise ValueError(f"logits have shape {tuple(logits.shape)}; the last axis has to be {self.bins} bins")
