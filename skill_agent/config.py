@@ -326,11 +326,6 @@ class SkillConfig:
         if self.embedding_transition == "learned" and self.trace_embedding_ratio:
             raise ValueError(f"{given} trace_embedding_ratio=True, which knows p(z|t) alone; choose False")
 
-    @property
-    def critic_outputs(self) -> int:
-        """The size of a critic's last layer."""
-        return self.critic_bins if self.critic_loss == "hl_gauss" else 1
-
     def versatility(self, progress: float) -> float:
         """The factor of a1 and a2 in force when a share ``progress`` of the training is done."""
         if not self.versatility_warmup:

@@ -131,7 +131,8 @@ class SkillNetworks(BasePolicy):
             inputs += z_dim if learned else 0  # the next z
             self.inference = perceptrons(1, inputs, *self.net_arch["inference"], self.inference_distribution.n_params)
         critic_inputs = state_dim + action_dim + z_dim + context_dim
-        critic_sizes = (critic_inputs, *self.net_arch["qf"], self.config.critic_outputs)
+        critic_outputs = self.config.critic_bins if self.config.critic_loss == "hl_gauss" else 1
+        critic_sizes = (critic_inputs, *self.net_arch["qf"], critic_outputs)
         self.critics = perceptrons(self.config.n_critics, *critic_sizes, norm=self.config.critic_norm)
         self.critics_target = perceptrons(self.config.n_critics, *critic_sizes, norm=self.config.critic_norm)
         if self.config.critic_loss == "hl_gauss":
