@@ -11,11 +11,15 @@ from skill_envs import checks
 
 EMBEDDINGS = ("gaussian", "bernoulli", "task_id")
 TRANSITIONS = ("none", "redraw", "learned")
+NORMS = ("none", "layer", "rms")
+CRITIC_LOSSES = ("mse", "hl_gauss")
 
 # Networks compute in float32, where products of numbers beyond these would be infinite or zero.
 _LARGEST, _SMALLEST = 10**9, 1e-9
 _LARGEST_LOG_STD = 20
+_LARGEST_VALUE = 10**6
 DEEPEST, WIDEST = 16, 4096  # of hidden layers
+MOST_BINS = 1_024
 
 
 class Valid(NamedTuple):
@@ -34,14 +38,19 @@ def _number(least: float, most: float = _LARGEST) -> Valid:
     return Valid(f"a number from {least:g} to {most:,}", partial(checks.number, least=least, most=most))
 
 
-def _check_bounds(name: str, value: Any) -> tuple[float, float]:
+def _check_bounds(name: str, value: Any, most: float) -> tuple[float, float]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise ValueError(f"{name}={value!r} is not valid; choose two numbers, the first below the second")
-    low = checks.number(f"{name}[0]", value[0], -_LARGEST_LOG_STD, _LARGEST_LOG_STD)
-    high = checks.number(f"{name}[1]", value[1], -_LARGEST_LOG_STD, _LARGEST_LOG_STD)
+    low = checks.number(f"{name}[0]", value[0], -most, most)
+    high = checks.number(f"{name}[1]", value[1], -most, most)
     if low >= high:
         raise ValueError(f"{name}={value!r} is not valid; the first must be below the second")
     return low, high
+
+
+def _bounds(most: int) -> Valid:
+    words = f"two numbers from {-most:,} to {most:,}, the first below the second"
+    return Valid(words, partial(_check_bounds, most=most))
 
 
 def _check_layers(name: str, value: Any) -> tuple[int, ...]:
@@ -61,9 +70,7 @@ def _check_channels(name: str, value: Any) -> tuple[int, ...]:
 
 _POSITIVE = _number(_SMALLEST)
 _BOOLEAN = Valid("True or False", checks.boolean)
-_BOUNDS = Valid(
-    f"two numbers from {-_LARGEST_LOG_STD} to {_LARGEST_LOG_STD}, the first below the second", _check_bounds
-)
+_BOUNDS = _bounds(_LARGEST_LOG_STD)
 _LAYERS = Valid(f"at most {DEEPEST} widths of at most {WIDEST:,}", _check_layers)
 _CHANNELS = Valid("entries of the state, none twice", _check_channels)
 
@@ -235,6 +242,25 @@ class SkillConfig:
     retrace_lambda: float = _setting(1.0, _number(0, 1), "factor of the trace coefficients c")
     trace_embedding_ratio: bool = _setting(
         False, _BOOLEAN, "whether c contains p(z|t) / b(z|t), as printed in equation 5"
+    )
+
+    critic_norm: str = _setting(
+        "none",
+        _one_of(NORMS),
+        "norm of the critics' hidden layers, before bias and activation: layer norm, RMS norm or none",
+    )
+    critic_loss: str = _setting(
+        "mse",
+        _one_of(CRITIC_LOSSES),
+        "what the critics minimise: the squared distance from the targets, or a cross-entropy of bins of values, over "
+        "which each target is spread by a Gaussian (HL-Gauss)",
+    )
+    critic_bins: int = _setting(101, _integer(2, MOST_BINS), "number of bins of values (hl_gauss)")
+    critic_support: tuple[float, float] = _setting(
+        (-20.0, 120.0),
+        _bounds(_LARGEST_VALUE),
+        "the least and the largest value of the bins, which targets are clipped to (hl_gauss); it has to hold "
+        "discounted sums of the reward with the terms of a2 and a3, and a few bins more",
     )
 
     # How it is computed

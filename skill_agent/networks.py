@@ -19,6 +19,7 @@ from skill_agent.distributions import TaskId, bounded, make_distributions, make_
 from skill_agent.divergence import check_observation
 from skill_agent.observations import example_tasks, split_observation_space
 from skill_agent.perceptrons import Perceptrons
+from skill_agent.value_bins import ValueBins
 from skill_envs import checks
 
 NET_ARCH: dict[str, list[int]] = {"pi": [200, 100], "qf": [200, 200], "inference": [200, 200]}
@@ -38,7 +39,7 @@ class SkillNetworks(BasePolicy):
         embedding: parameters of p(z|t), and the context, which is what the critic sees of a task.
         actor: (state, code of z) to mean and log standard deviation of the action.
         inference: (action, state segment) to parameters of q(z|a, s^H); None for "task_id".
-        critics: (state, action, code of z, context) to values.
+        critics: (state, action, code of z, context) to values, or to logits of bins of values.
         critics_target: a copy of ``critics``, refreshed now and then.
         transition: (code of z, context) to what p(z'|z,t) differs from p(z|t) by, of the z' that follows z; None
             unless it is learned.
@@ -111,8 +112,8 @@ class SkillNetworks(BasePolicy):
         self.register_buffer("state_scale", torch.ones(state_dim))
         self.embedding = make_embedding(self.embedding_distribution, self.task_space, self.config, activation_fn)
 
-        def perceptrons(count: int, *sizes: int) -> Perceptrons:
-            return Perceptrons(count, list(sizes), activation_fn, self.config.bf16)
+        def perceptrons(count: int, *sizes: int, norm: str = "none") -> Perceptrons:
+            return Perceptrons(count, list(sizes), activation_fn, self.config.bf16, norm)
 
         self.actor = perceptrons(1, state_dim + z_dim, *self.net_arch["pi"], 2 * action_dim)
         with torch.no_grad():
@@ -130,8 +131,13 @@ class SkillNetworks(BasePolicy):
             inputs += z_dim if learned else 0  # the next z
             self.inference = perceptrons(1, inputs, *self.net_arch["inference"], self.inference_distribution.n_params)
         critic_inputs = state_dim + action_dim + z_dim + context_dim
-        self.critics = perceptrons(self.config.n_critics, critic_inputs, *self.net_arch["qf"], 1)
-        self.critics_target = perceptrons(self.config.n_critics, critic_inputs, *self.net_arch["qf"], 1)
+        critic_outputs = self.config.critic_bins if self.config.critic_loss == "hl_gauss" else 1
+        critic_sizes = (critic_inputs, *self.net_arch["qf"], critic_outputs)
+        self.critics = perceptrons(self.config.n_critics, *critic_sizes, norm=self.config.critic_norm)
+        self.critics_target = perceptrons(self.config.n_critics, *critic_sizes, norm=self.config.critic_norm)
+        if self.config.critic_loss == "hl_gauss":
+            with torch.no_grad():
+                self.critics.biases[-1].copy_(self.value_bins().logits_of(torch.zeros(())))
         self.critics_target.load_state_dict(self.critics.state_dict())
         self.critics_target.requires_grad_(False)
         self.transition: Perceptrons | None = None
@@ -268,10 +274,29 @@ class SkillNetworks(BasePolicy):
             frozen: pass gradients to the inputs only.
             count: evaluate only the first ``count`` critics.
         """
+        outputs = self.critic_outputs(state, action, code, task, target=target, frozen=frozen, count=count)
+        return outputs.squeeze(-1) if self.config.critic_loss == "mse" else self.value_bins().expectation(outputs)
+
+    def critic_outputs(
+        self,
+        state: Tensor,
+        action: Tensor,
+        code: Tensor,
+        task: Tensor,
+        *,
+        target: bool,
+        frozen: bool,
+        count: int | None = None,
+    ) -> Tensor:
+        """What every critic's last layer gives, (K, ..., M): values, M = 1, or logits of M bins; see `value`."""
         inputs = torch.cat((state, action, code, task), dim=-1)
         critics = self.critics_target if target else self.critics
-        values: Tensor = critics(inputs.flatten(0, -2), frozen, count)
-        return values.reshape(-1, *inputs.shape[:-1])
+        outputs: Tensor = critics(inputs.flatten(0, -2), frozen, count)
+        return outputs.reshape(-1, *inputs.shape[:-1], outputs.shape[-1])
+
+    def value_bins(self) -> ValueBins:
+        """The bins of values that logits of the critics are of (``critic_loss="hl_gauss"``)."""
+        return ValueBins(*self.config.critic_support, self.config.critic_bins)
 
     def inferred(self, action: Tensor, segments: Tensor, next_code: Tensor | None = None) -> Tensor:
         """Parameters of q(z|a, s^H), or of q(z|s^H) for some entries of the states (``inference_channels``).

@@ -16,6 +16,7 @@ from skill_agent.densities import gaussian_entropy, gaussian_log_prob, gaussian_
 from skill_agent.policy import SkillPolicy
 from skill_agent.replay import TrajectoryBatch
 from skill_agent.returns import augmented_reward, masked_mean, retrace_targets, trace_coefficients
+from skill_agent.value_bins import ValueBins
 
 Terms = dict[str, Tensor]  # what is logged, by name: scalars, or (B, L) for their mean
 
@@ -75,12 +76,34 @@ def losses(
     target_t, target_terms = critic_targets(
         policy, batch, task, code, log_q.detach(), draws.next_action, gamma, versatility, following
     )
-    q_t = policy.value(state_t, batch.action, code, task, target=False, frozen=False)  # (K, B, L)
-    critic_loss = masked_mean((q_t - target_t).square().sum(0), batch.mask)
+    outputs = policy.critic_outputs(state_t, batch.action, code, task, target=False, frozen=False)  # (K, B, L, M)
+    bins = policy.value_bins() if policy.config.critic_loss == "hl_gauss" else None
+    critic_loss = masked_mean(critic_errors(outputs, target_t, bins).sum(0), batch.mask)
     inference_loss = -masked_mean(log_q, batch.mask)
     policy_loss, policy_terms = actor_loss(policy, state_t, task, batch, draws, versatility)
     terms = {"loss/critic": critic_loss, "loss/inference": inference_loss, "loss/actor": policy_loss}
+    if bins is not None:
+        terms["retrace/clipped"] = bins.outside(target_t)
     return critic_loss + inference_loss + policy_loss, terms | target_terms | policy_terms
+
+
+def critic_errors(outputs: Tensor, target_t: Tensor, bins: ValueBins | None) -> Tensor:
+    """How far critics are from their targets, (K, B, L): what their loss is the mean of.
+
+    Args:
+        outputs: (K, B, L, M) values, M = 1, or logits of M bins.
+        target_t: (B, L).
+        bins: of the logits, for a cross-entropy; None for squared distances.
+
+    Raises:
+        ValueError: the outputs are not of these bins, or of another number of steps than the targets.
+    """
+    expected = (*target_t.shape, 1 if bins is None else bins.bins)
+    if outputs.shape[1:] != expected:
+        raise ValueError(f"outputs have shape {tuple(outputs.shape)}; of one critic they have to be {expected}")
+    if bins is None:
+        return (outputs.squeeze(-1) - target_t).square()
+    return bins.cross_entropy(outputs, target_t)
 
 
 @torch.no_grad()

@@ -1,4 +1,8 @@
-"""K perceptrons evaluated together, with a hand-written gradient for the paper's activation, ELU."""
+"""K perceptrons evaluated together, with a hand-written gradient for the paper's activation, ELU.
+
+Hidden layers may be normalised: activation(norm(h W) + b). The bias is the norm's shift. There is no gain: the next
+layer's weights have one (Xu et al., 2019, *Understanding and Improving Layer Normalization*).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 _LOG2_E = math.log2(math.e)
+_NORM_EPSILON = 1e-5  # added to the variance, as in torch's layer norm
 
 
 def _multiplies_bfloat16() -> bool:
@@ -27,7 +32,14 @@ BFLOAT16 = _multiplies_bfloat16()
 class Perceptrons(nn.Module):
     """K perceptrons of the same sizes: weights (K, in, out), one batched product a layer."""
 
-    def __init__(self, count: int, sizes: list[int], activation: type[nn.Module] = nn.ELU, bf16: bool = False) -> None:
+    def __init__(
+        self,
+        count: int,
+        sizes: list[int],
+        activation: type[nn.Module] = nn.ELU,
+        bf16: bool = False,
+        norm: str = "none",
+    ) -> None:
         """Initialise as ``nn.Linear`` does.
 
         Args:
@@ -36,6 +48,8 @@ class Perceptrons(nn.Module):
             activation: between layers.
             bf16: multiply in bfloat16 if the processor can, all layers but the last; parameters and results stay
                 float32. ELU only.
+            norm: of hidden layers: "none"; "layer" (Ba et al., 2016), to mean 0 and variance 1; or "rms" (Zhang and
+                Sennrich, 2019), to a mean square of 1.
         """
         super().__init__()
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
@@ -44,7 +58,7 @@ class Perceptrons(nn.Module):
             self.weights.append(nn.Parameter(torch.empty(count, size_in, size_out).uniform_(-bound, bound)))
             self.biases.append(nn.Parameter(torch.empty(count, 1, size_out).uniform_(-bound, bound)))
         self.activation = None if activation is nn.ELU else activation()
-        self.bf16 = bf16
+        self.bf16, self.norm = bf16, norm
 
     def forward(self, x: Tensor, frozen: bool = False, count: int | None = None) -> Tensor:
         """Outputs (K, n, out) of inputs (n, in).
@@ -62,13 +76,17 @@ class Perceptrons(nn.Module):
         if self.activation is None:
             bf16 = self.bf16 and (BFLOAT16 or x.device.type != "cpu")
             if not torch.is_grad_enabled():
-                return _elu_layers(x, bf16, weights, biases)[0]
-            result: Tensor = _EluPerceptrons.apply(x, bf16, *weights, *biases)  # type: ignore[no-untyped-call]
+                return _elu_layers(x, bf16, self.norm, weights, biases)[0]
+            result: Tensor = _EluPerceptrons.apply(x, bf16, self.norm, *weights, *biases)  # type: ignore[no-untyped-call]
             return result
-        h = torch.baddbmm(biases[0], x.expand(len(weights[0]), *x.shape), weights[0])
-        for weight, bias in zip(weights[1:], biases[1:], strict=True):
-            h = torch.baddbmm(bias, self.activation(h), weight)
-        return h
+        h = x.expand(len(weights[0]), *x.shape)
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            if self.norm == "none":
+                raw = torch.baddbmm(bias, h, weight)
+            else:
+                raw = normalised(torch.bmm(h, weight), self.norm)[0] + bias
+            h = self.activation(raw)
+        return torch.baddbmm(biases[-1], h, weights[-1])
 
 
 class _EluPerceptrons(torch.autograd.Function):
@@ -79,51 +97,94 @@ class _EluPerceptrons(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bf16: bool, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bf16: bool, norm: str, *parameters: Tensor) -> Tensor:
         layers = len(parameters) // 2
-        result, saved = _elu_layers(x, bf16, parameters[:layers], parameters[layers:])
-        ctx.save_for_backward(*saved)
+        result, saved, normed = _elu_layers(x, bf16, norm, parameters[:layers], parameters[layers:])
+        ctx.save_for_backward(*saved, *normed)
+        ctx.norm = norm
         return result
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor | None, ...]:
-        saved, needed = ctx.saved_tensors, ctx.needs_input_grad  # needed: of x, bf16 and the parameters
+        kept, needed = ctx.saved_tensors, ctx.needs_input_grad[3:]  # needed: of the parameters, after x, bf16 and norm
         g, kind = grad[0], grad[0].dtype
-        layers = len(saved) // 2
+        layers = len(needed) // 2
+        saved, normed = kept[: 2 * layers], kept[2 * layers :]
         weight_grads: list[Tensor | None] = [None] * layers
         bias_grads: list[Tensor | None] = [None] * layers
         for i in range(layers - 1, -1, -1):
             h, weight = saved[2 * i], saved[2 * i + 1]
-            if needed[2 + i]:
+            if needed[i]:
                 bias_grads[i] = g.sum(1, keepdim=True).to(kind)
+            if normed and i + 1 < layers:
+                g = _norm_backward(g, normed[2 * i], normed[2 * i + 1], ctx.norm)
             g = g.to(h.dtype)
-            if needed[2 + i]:
+            if needed[i]:
                 product = torch.bmm if i + 1 < layers else _narrow
                 weight_grads[i] = product(h.transpose(1, 2), g).to(kind)
-            if i or needed[0]:
+            if i or ctx.needs_input_grad[0]:
                 back = weight.to(h.dtype).transpose(1, 2)
                 # With one column, the product is the outer one.
                 g = g * back if g.shape[2] == 1 else torch.bmm(g, back)
             if i:
                 g = torch.ops.aten.elu_backward(g, 1.0, 1.0, 1.0, True, h)  # its derivative follows from its result
-        x_grad = g.to(kind).sum(0) if needed[0] else None
-        return x_grad, None, *weight_grads, *bias_grads
+        x_grad = g.to(kind).sum(0) if ctx.needs_input_grad[0] else None
+        return x_grad, None, None, *weight_grads, *bias_grads
 
 
 def _elu_layers(
-    x: Tensor, bf16: bool, weights: Sequence[Tensor], biases: Sequence[Tensor]
-) -> tuple[Tensor, list[Tensor]]:
-    """Outputs, and every layer's input and weights."""
+    x: Tensor, bf16: bool, norm: str, weights: Sequence[Tensor], biases: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Outputs, every layer's input and weights, and with a norm what `normalised` gave for every hidden layer."""
     kind = torch.bfloat16 if bf16 else x.dtype
     h = x.to(kind).expand(len(weights[0]), *x.shape)
-    saved = []
+    saved, normed = [], []
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         weight = weight.to(kind)
         saved += [h, weight]
-        # In bfloat16, baddbmm would write the bias in a pass of its own.
-        raw = torch.bmm(h, weight).float().add_(bias) if bf16 else torch.baddbmm(bias, h, weight)
+        if norm != "none":
+            unit, scale = normalised(torch.bmm(h, weight).to(x.dtype), norm)
+            normed += [unit.to(kind), scale]
+            raw = unit + bias
+        elif bf16:
+            raw = torch.bmm(h, weight).float().add_(bias)  # baddbmm would write the bias in a pass of its own
+        else:
+            raw = torch.baddbmm(bias, h, weight)
         h = _elu(raw, kind)
-    return _narrow(h.to(x.dtype), weights[-1]).add_(biases[-1]), [*saved, h, weights[-1]]
+    return _narrow(h.to(x.dtype), weights[-1]).add_(biases[-1]), [*saved, h, weights[-1]], normed
+
+
+def normalised(x: Tensor, norm: str) -> tuple[Tensor, Tensor]:
+    """The last axis of x (..., d) to a mean square of 1, and what it was multiplied by, (..., 1).
+
+    Args:
+        x: (..., d).
+        norm: "layer" takes the mean off before, "rms" does not.
+    """
+    if norm == "layer":
+        x = x - x.mean(-1, keepdim=True)
+    scale = torch.rsqrt(x.square().mean(-1, keepdim=True) + _NORM_EPSILON)
+    return x * scale, scale
+
+
+def _norm_backward(g: Tensor, unit: Tensor, scale: Tensor, norm: str) -> Tensor:
+    """The gradient for the input of `normalised`, from that for its result.
+
+    With y = s x and s = (mean(x^2) + epsilon)^(-1/2), ds/dx_j = -s^3 x_j / d. So dy_i/dx_j is
+    s (1[i = j] - y_i y_j / d), and the gradient is s (g - y mean(g y)). Taking the mean off is its own transpose, so
+    that "layer" takes it off the gradient too.
+
+    Args:
+        g: (..., d) for the result.
+        unit: (..., d) the result, y.
+        scale: (..., 1) s.
+        norm: as of `normalised`.
+    """
+    g, unit = g.to(scale.dtype), unit.to(scale.dtype)
+    back = g - unit * (g * unit).mean(-1, keepdim=True)
+    if norm == "layer":
+        back = back - back.mean(-1, keepdim=True)
+    return back * scale
 
 
 def _elu(x: Tensor, kind: torch.dtype) -> Tensor:

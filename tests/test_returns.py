@@ -6,9 +6,8 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 
-from skill_agent import densities, perceptrons, returns
+from skill_agent import densities, returns
 from skill_agent.distributions import Bernoulli, Gaussian
-from skill_agent.perceptrons import Perceptrons
 
 torch.manual_seed(0)
 
@@ -127,46 +126,3 @@ def test_families_sample_what_their_density_says(family):
     assert weights.mean().item() == pytest.approx(1.0, abs=0.02)
     assert -family.log_prob(params, latent).mean().item() <= family.max_entropy + 0.02
     assert family.code(latent).mean(0).tolist() == pytest.approx(family.mean_code(params)[0].tolist(), abs=0.15)
-
-
-def plain_perceptrons(net, x, activation):
-    h = x.expand(len(net.weights[0]), *x.shape)
-    for i, (weight, bias) in enumerate(zip(net.weights, net.biases, strict=True)):
-        h = torch.baddbmm(bias, activation(h) if i else h, weight)
-    return h
-
-
-@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-5), (True, 3e-2)])
-@pytest.mark.parametrize("frozen", [False, True])
-def test_hand_written_gradients_are_those_of_autograd(bf16, tolerance, frozen, monkeypatch):
-    monkeypatch.setattr(perceptrons, "BFLOAT16", True)  # emulated where the CPU has no instructions for it
-    net = Perceptrons(2, [5, 16, 16, 3], bf16=bf16)
-    x = (5 * torch.randn(40, 5)).requires_grad_()
-    y = x.detach().clone().requires_grad_()
-    target = torch.randn(2, 40, 3)
-    fast, exact = net(x, frozen=frozen), plain_perceptrons(net, y, torch.nn.functional.elu)
-    torch.testing.assert_close(fast, exact, atol=tolerance, rtol=tolerance)
-    parameters = [] if frozen else list(net.parameters())
-    got = torch.autograd.grad((fast * target).mean(), [x, *parameters])
-    want = torch.autograd.grad((exact * target).mean(), [y, *parameters])
-    for g, w in zip(got, want, strict=True):
-        torch.testing.assert_close(g, w, atol=tolerance * w.abs().max().item(), rtol=tolerance)
-
-
-def test_bfloat16_is_left_to_processors_that_have_it(monkeypatch):
-    net, x = Perceptrons(2, [5, 16, 3], bf16=True), torch.randn(40, 5)
-    exact = plain_perceptrons(net, x, torch.nn.functional.elu)
-    errors = []
-    for native in (True, False):
-        monkeypatch.setattr(perceptrons, "BFLOAT16", native)
-        traced = net(x)  # with what its gradients need
-        with torch.no_grad():
-            errors += [(net(x) - exact).abs().max().item(), (traced - exact).abs().max().item()]
-    assert min(errors[:2]) > 1e-4 and max(errors[2:]) < 1e-5
-
-
-def test_perceptrons_of_another_activation_and_the_first_few():
-    net = Perceptrons(3, [4, 8, 2], torch.nn.Tanh)
-    x = torch.randn(6, 4)
-    torch.testing.assert_close(net(x), plain_perceptrons(net, x, torch.tanh))
-    torch.testing.assert_close(net(x, count=1), net(x)[:1])
