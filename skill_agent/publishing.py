@@ -61,8 +61,8 @@ def push_to_hub(
     for argument, value in {"license": license, "token": token}.items():
         if value is not None:
             arguments.text(argument, value)
-    for argument, value in {"private": private, "force": force}.items():
-        checks.boolean(argument, value)
+    checks.boolean("private", private)
+    checks.boolean("force", force)
     if record is not None:
         arguments.path("record", record)
     if name.revision is not None:
