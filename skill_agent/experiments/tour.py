@@ -68,19 +68,20 @@ def _each(values: list[float]) -> str:
     return ", ".join(f"{value:.1f}" for value in values)
 
 
-def tour(records: Records, seed: int = 0) -> Figure:
-    """Paths of every variant, coloured by which z of the episode acts, and the returns of all seeds."""
+def tour(records: Records) -> Figure:
+    """Paths of every variant's middle seed by its return, coloured by which z acts, and the returns of all seeds."""
     found = {variant: kept for variant, kept in records.items() if kept}
     figure = Figure(figsize=(4 * (len(found) + 1), 3.9), layout="constrained")
     *axes, last = figure.subplots(1, len(found) + 1)
     for ax, (variant, kept) in zip(axes, found.items(), strict=True):
-        _paths(ax, kept[seed], f"{_LABELS[variant][0]} (seed {kept[seed]['seed']})")
+        middle = sorted(kept, key=lambda record: record["final"]["return"])[len(kept) // 2]
+        _paths(ax, middle, f"{_LABELS[variant][0]} (seed {middle['seed']})")
     for variant, kept in found.items():
         label, colour = _LABELS[variant]
         curves = np.array([[point["return"] for point in record["curve"]] for record in kept])  # (seeds, points)
         last.plot(steps(kept[0]), curves.T, color=colour, linewidth=0.5, alpha=0.5)
         last.plot(steps(kept[0]), curves.mean(0), color=colour, linewidth=2.2, label=f"{label} ({len(kept)})")
-    last.set(title="return, all seeds", xlabel="environment steps", ylim=(0, None))
+    last.set(title="return, all seeds (paths: the middle one)", xlabel="environment steps", ylim=(0, None))
     last.xaxis.set_major_formatter(EngFormatter(sep=""))
     last.legend(frameon=False)
     return figure
