@@ -1,3 +1,4 @@
+import re
 import shutil
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ from toy import ROOT
 
 from skill_agent import cli
 from skill_agent.experiments import report
+from skill_agent.experiments.claims import Claim
 
 
 def test_a_figure_without_its_records_is_left_as_it_is(tiny_arm, tmp_path, monkeypatch, capsys):
@@ -139,3 +141,11 @@ def test_report_names_a_changed_file_and_writes_nothing(tiny_records, pages, mon
     with pytest.raises(SystemExit, match=f"{name} was changed: its SHA-256 is .*SHA256SUMS says"):
         cli.main()
     assert {path: path.read_bytes() for path in pages.glob("*.md")} == before
+
+
+def test_a_bar_in_a_claim_ends_no_cell():
+    row = Claim("z of p(z|t)", "more", "1 | 2", True, "p(z'|z)")
+    for table in (report.claims_table([row]), report.seeds_table([row])):
+        *_, last = table.splitlines()
+        cells = [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", last)[1:-1]]
+        assert cells[0] == row.claim and row.measured in cells and len(cells) == table.splitlines()[0].count("|") - 1

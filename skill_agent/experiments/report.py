@@ -42,7 +42,7 @@ def claims_table(claims: list[Claim]) -> str:
     """Claims, targets and what was measured, in Markdown."""
     lines = ["| claim | target | measured | holds |", "|---|---|---|---|"]
     for row in claims:
-        lines.append(f"| {row.claim} | {row.bar} | {row.measured} | {met(row.holds)} |")
+        lines.append(_row(row.claim, row.bar, row.measured, met(row.holds)))
     return "\n".join(lines)
 
 
@@ -50,8 +50,13 @@ def seeds_table(claims: list[Claim]) -> str:
     """What every seed did, claim by claim, in Markdown."""
     lines = ["| claim | measured | by seed |", "|---|---|---|"]
     for row in claims:
-        lines.append(f"| {row.claim} | {row.measured} | {row.seeds} |")
+        lines.append(_row(row.claim, row.measured, row.seeds))
     return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    """A row of a table, in which p(z|t) is no end of a cell."""
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def cost_table(kept: Kept) -> str:

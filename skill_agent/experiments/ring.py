@@ -23,7 +23,7 @@ HELD_OUT = 6  # of these, the first ones
 _BAR, _SHARE = 0.9, 0.8
 _PATHS = 48
 _LABELS = {
-    "learned": ("p(z given c) and policy without hidden layers", "#3b5bdb"),
+    "learned": ("p(z|c) and policy without hidden layers", "#3b5bdb"),
     "deep": ("the same with a policy of 64-64 units", "#e8590c"),
     "given": ("c itself in place of z, policy without hidden layers", "#868e96"),
 }
