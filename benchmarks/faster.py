@@ -47,6 +47,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "rms_norm": {"critic_norm": "rms"},
     "hl_gauss": BY_CLASSES,
     "layer_norm_hl_gauss": {"critic_norm": "layer", **BY_CLASSES},
+    # The warm-up is over as soon as the tasks have been solved for a quarter of the training.
+    "adaptive": {"versatility_success": 0.9, "versatility_warmup": 0.25},
     "one_worker": {"n_workers": 1},
 }
 

@@ -180,6 +180,8 @@ class SkillEmbedding(OffPolicyAlgorithm):
                 self.replay_buffer = TrajectoryReplayBuffer(*sizes)
         # The factor of a1 and a2 in force; compiled code sees a tensor change.
         self._versatility = torch.ones((), device=self.device)
+        # How far the warm-up is, and the training's progress when it was last looked at: both from 0 to 1.
+        self.versatility_clock = (0.0, 0.0)
         self._compile()
         self._convert_train_freq()
 
@@ -464,7 +466,7 @@ class SkillEmbedding(OffPolicyAlgorithm):
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
         policy.set_embedding_rate()
-        self._versatility.fill_(config.versatility(1.0 - self._current_progress_remaining))
+        self._versatility.fill_(config.versatility(self._versatility_progress()))
         # Skills that were loaded have their statistics: with others, they would see other states.
         unmeasured = bool((policy.state_mean == 0).all() and (policy.state_scale == 1).all())
         if config.normalize_observations and self._n_updates == 0 and unmeasured:
@@ -484,6 +486,20 @@ class SkillEmbedding(OffPolicyAlgorithm):
         for name, value in terms.items():
             mean = masked_mean(value, batch.mask) if value.ndim else value
             self.logger.record(name, mean.item())
+
+    def _versatility_progress(self) -> float:
+        """How far the warm-up of a1 and a2 is: as far as the training, or as its tasks let it be."""
+        progress = min(1.0, max(0.0, 1.0 - self._current_progress_remaining))
+        success = self.config.versatility_success
+        if not success:
+            return progress
+        passed, seen = self.versatility_clock
+        elapsed = max(0.0, progress - seen)  # another call of `learn` begins at 0 again
+        moves_on = task_logs.all_succeed(self.ep_info_buffer or (), self.policy.n_tasks, success)
+        passed = min(1.0, max(0.0, passed + (elapsed if moves_on else -elapsed)))
+        self.versatility_clock = (passed, progress)
+        self.logger.record("train/versatility", self.config.versatility(passed))
+        return passed
 
     def _update(self, batch: TrajectoryBatch) -> dict[str, Tensor]:
         """Make one update; returns what is logged of it: scalars, or (B, L) for the mean over the batch's steps."""

@@ -190,6 +190,12 @@ class SkillConfig:
         "factor of a1 and a2 at the start of the warm-up; below 1 tasks are learned first, above 1 skills part first",
     )
     versatility_power: float = _setting(4.0, _POSITIVE, "power of the warm-up's progress; 1 is linear")
+    versatility_success: float = _setting(
+        0.0,
+        _number(0, 1),
+        "above 0, the warm-up moves on only while every task's recent success is at least this, and back otherwise; "
+        "with 0 it moves on with the training",
+    )
 
     # The inference network q(z|a, s^H)
     segment: int = _setting(

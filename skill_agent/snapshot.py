@@ -28,6 +28,7 @@ COUNTERS = (
     *("num_timesteps", "_total_timesteps", "_current_progress_remaining", "_episode_num", "_n_updates"),
     *("_last_obs", "_last_original_obs", "_last_episode_starts"),
 )
+CLOCK = "versatility_clock"  # another one, where the warm-up waits for the tasks
 MONITOR = ("episode_returns", "episode_lengths", "episode_count")
 NORMALIZE = ("returns", "old_obs", "old_reward")
 # Settings, by their paths, that decide only how numbers are computed: where they differ, a training goes on, with other
@@ -57,6 +58,11 @@ def settings(model: SkillEmbedding) -> dict[str, Any]:
     }
 
 
+def counters(model: SkillEmbedding) -> tuple[str, ...]:
+    """Attributes of a model that are kept as they are."""
+    return (*COUNTERS, CLOCK) if model.config.versatility_success else COUNTERS
+
+
 def state(model: SkillEmbedding) -> dict[str, Any]:
     """All that changes while a model learns, and the global random states; arrays may be views.
 
@@ -65,7 +71,7 @@ def state(model: SkillEmbedding) -> dict[str, Any]:
     """
     assert model.replay_buffer is not None
     return {
-        "counters": {name: getattr(model, name) for name in COUNTERS},
+        "counters": {name: getattr(model, name) for name in counters(model)},
         "episode_start": getattr(model, "_episode_start", None),
         "skill": None if model._skill is None else model._skill._asdict(),
         "statistics": [None if b is None else list(b) for b in (model.ep_info_buffer, model.ep_success_buffer)],
@@ -99,7 +105,7 @@ def set_state(model: SkillEmbedding, state: dict[str, Any], other_device: bool =
     """
     assert model.replay_buffer is not None
     taken = [_set_env_state(env, kept) for env, kept in zip(layers(model), state["envs"], strict=True)]
-    for name in COUNTERS:
+    for name in counters(model):
         setattr(model, name, state["counters"][name])
     if state["episode_start"] is not None:
         model._episode_start = state["episode_start"]

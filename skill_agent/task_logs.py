@@ -28,6 +28,28 @@ def of_task(info: dict[str, Any]) -> dict[str, Any]:
     return {**info, "episode": episode}
 
 
+def all_succeed(episodes: Iterable[dict[str, Any]], n_tasks: int, share: float) -> bool:
+    """Whether at least ``share`` of every task's episodes succeeded; a task without any has not.
+
+    Args:
+        episodes: SB3's buffer, from `of_task`.
+        n_tasks: T.
+        share: of the episodes.
+
+    Raises:
+        ValueError: an episode does not say whether it succeeded.
+    """
+    successes: list[list[bool]] = [[] for _ in range(n_tasks)]
+    for episode in episodes:
+        if "success" not in episode:
+            raise ValueError(
+                "versatility_success needs tasks with an index, whose info says `is_success` at an episode's end; "
+                "choose versatility_success=0"
+            )
+        successes[episode["task"]].append(episode["success"])
+    return all(found and np.mean(found) >= share for found in successes)
+
+
 def means(episodes: Iterable[dict[str, Any]], names: Sequence[str]) -> dict[str, float]:
     """Mean return and share of successes of each task, by the keys of the log.
 

@@ -82,7 +82,10 @@ def check(model: SkillEmbedding, state: dict[str, Any], other_device: bool = Fal
 
 
 def _check_counters(model: SkillEmbedding, kept: Any) -> None:
-    saved.entries(kept, snapshot.COUNTERS)
+    saved.entries(kept, snapshot.counters(model))
+    if snapshot.CLOCK in kept:
+        for i, share in enumerate(saved.sequence(snapshot.CLOCK, kept[snapshot.CLOCK], 2)):
+            checks.number(f"{snapshot.CLOCK}/{i}", share, 0, 1)
     for name in ("num_timesteps", "_total_timesteps", "_episode_num", "_n_updates"):
         checks.integer(name, kept[name], 0, saved.MOST)
     checks.number("_current_progress_remaining", kept["_current_progress_remaining"], most=1)

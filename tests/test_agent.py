@@ -438,3 +438,52 @@ def test_the_embedding_learns_at_its_own_rate(env_id):
     slow, fast = steps(0.1), steps(1.0)
     assert fast[0] == pytest.approx(0.01, rel=0.3) and slow[0] == pytest.approx(0.1 * fast[0], rel=0.3)
     assert slow[1] == pytest.approx(fast[1], rel=0.05)
+
+
+# A warm-up that waits for the tasks ---------------------------------------------------------------
+
+
+def episodes(*successes):
+    """As SB3's buffer has them: of each task, one episode for each of its letters, + or -."""
+    return [{"r": 0.0, "task": k, "success": c == "+"} for k, found in enumerate(successes) for c in found]
+
+
+@pytest.mark.parametrize(
+    ("successes", "moves_on"),
+    [(("++", "+-"), True), (("++", "--"), False), (("++", "+--"), False), (("++", ""), False), (("", ""), False)],
+)
+def test_the_warm_up_moves_on_while_every_task_succeeds_and_back_otherwise(successes, moves_on):
+    agent = make_agent(versatility_success=0.5, versatility_warmup=1.0, versatility_power=1.0)
+    agent.set_logger(configure(None, []))
+    agent.versatility_clock, agent._current_progress_remaining = (0.3, 0.4), 0.4
+    agent.ep_info_buffer = episodes(*successes)
+    expected = 0.5 if moves_on else 0.1
+    assert agent._versatility_progress() == pytest.approx(expected)
+    assert agent.versatility_clock == pytest.approx((expected, 0.6))
+    assert agent._versatility_progress() == pytest.approx(expected), "the training has not gone on"
+    agent._current_progress_remaining = 0.9  # `learn` was called anew
+    assert agent._versatility_progress() == pytest.approx(expected)
+    assert agent.versatility_clock[1] == pytest.approx(0.1)
+
+
+def test_the_warm_up_stays_between_its_ends():
+    agent = make_agent(versatility_success=0.5, versatility_warmup=1.0)
+    agent.set_logger(configure(None, []))
+    for clock, successes, expected in (((0.1, 0.0), ("-", "-"), 0.0), ((0.9, 0.0), ("+", "+"), 1.0)):
+        agent.versatility_clock, agent._current_progress_remaining = clock, 0.2
+        agent.ep_info_buffer = episodes(*successes)
+        assert agent._versatility_progress() == expected
+
+
+def test_training_waits_for_the_tasks_with_the_growth_of_a1_and_a2():
+    settings = {"versatility_warmup": 0.5, "versatility_power": 1.0, "learning_starts": 50}
+    grown = make_agent(**settings).learn(1_200)
+    waiting = make_agent(**settings, versatility_success=1.0).learn(1_200)
+    assert float(grown._versatility) == 1.0 and float(waiting._versatility) < 0.5
+
+
+def test_tasks_that_do_not_tell_their_success_are_an_error():
+    env = make_skill_vec_env("SkillEmbed/PointMassRing-v0", 4, seed=5)
+    agent = SkillEmbedding("MultiInputPolicy", env, versatility_success=0.5, learning_starts=10, device="cpu")
+    with pytest.raises(ValueError, match="versatility_success needs tasks with an index"):
+        agent.learn(1_000)

@@ -73,6 +73,7 @@ def assert_identical(first, second):
         ("SkillEmbed/LWallPretrain-v0", {"embedding": "task_id"}),
         ("SkillEmbed/PointMassRing-v0", {"embedding_init_std": 0.5}),
         (TWO_GOALS, {"embedding_rate": 0.25, "embedding_init_std": 0.5}),
+        (TWO_GOALS, {"versatility_success": 0.01, "versatility_warmup": 0.5, "versatility_power": 1.0}),
     ],
 )
 @pytest.mark.parametrize("first", [360, 800])
