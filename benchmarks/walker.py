@@ -93,15 +93,19 @@ def trot() -> gymnasium.Env[Any, Any]:
     return DmControlCompatibilityV0(Environment(physics, task, time_limit=25, control_timestep=0.025))
 
 
-def make_env(method: str, n_envs: int, seed: int, folder: Path) -> Any:
-    """The three tasks as one vector environment, or the fourth."""
+def skills_of(seed: int, folder: Path) -> Path:
+    """The skills that the run with this seed transfers."""
+    return folder / f"ours-{seed % len(SEEDS)}.safetensors"
+
+
+def make_env(method: str, n_envs: int, seed: int, skills: Path) -> Any:
+    """The three tasks as one vector environment, or the fourth; ``skills`` are those of a transfer."""
     if method == "ours":
         return make_task_vec_env(TASKS, n_envs, seed)
     if method == "scratch":
         return make_task_vec_env({"trot": trot}, n_envs, seed)
     if method == "transfer":
-        skills = load_skills(folder / f"ours-{seed % len(SEEDS)}.safetensors")
-        return SkillSpaceVecEnv(make_task_vec_env({"trot": trot}, n_envs, seed), skills, HOLD, seed)
+        return SkillSpaceVecEnv(make_task_vec_env({"trot": trot}, n_envs, seed), load_skills(skills), HOLD, seed)
     env = VecMonitor(DummyVecEnv([lambda: OneHot(TaskEnv(TASKS)) for _ in range(n_envs)]))
     env.seed(seed)
     return env
@@ -109,7 +113,7 @@ def make_env(method: str, n_envs: int, seed: int, folder: Path) -> Any:
 
 def make_model(method: str, seed: int, settings: dict[str, Any], folder: Path) -> BaseAlgorithm:
     """An untrained agent."""
-    env = make_env(method, N_ENVS, seed, folder)
+    env = make_env(method, N_ENVS, seed, skills_of(seed, folder))
     if method == "ours":
         return SkillEmbedding("MultiInputPolicy", env, seed=seed, device="cpu", **{**OURS, **settings})
     if method == "scratch":
@@ -123,10 +127,10 @@ def make_model(method: str, seed: int, settings: dict[str, Any], folder: Path) -
 class Evaluator:
     """Returns of each task, on environments of their own."""
 
-    def __init__(self, method: str, episodes: int, seed: int, folder: Path) -> None:
-        """Make ``episodes`` environments for each task."""
+    def __init__(self, method: str, episodes: int, seed: int, skills: Path) -> None:
+        """Make ``episodes`` environments for each task; a transfer acts by the skills that it learned with."""
         self._episodes, self._names = episodes, ["trot"] if method in TRANSFERS else list(TASKS)
-        self._env = make_env(method, episodes * len(self._names), 100_000 + 1_000 * seed, folder)
+        self._env = make_env(method, episodes * len(self._names), 100_000 + 1_000 * seed, skills)
 
     def __call__(self, model: BaseAlgorithm) -> dict[str, float]:
         """The mean return of the mean action, over one episode of each environment."""
@@ -191,9 +195,10 @@ def train(name: str, settings: dict[str, Any], folder: Path) -> None:
     steps, every = (TRANSFER_STEPS, TRANSFER_EVERY) if on_fourth else (STEPS, EVERY)
     held = HOLD if method == "transfer" else 1
     model = make_model(method, seed, settings, folder)
-    curve = Curve(Evaluator(method, EPISODES, seed, folder), every // held, partial)
+    skills = skills_of(seed, folder)
+    curve = Curve(Evaluator(method, EPISODES, seed, skills), every // held, partial)
     model.learn(steps // held, callback=curve)
-    final = Evaluator(method, FINAL_EPISODES, 50 + seed, folder)(model)
+    final = Evaluator(method, FINAL_EPISODES, 50 + seed, skills)(model)
     for point in curve.points:
         point["steps"] *= held
     record = {"method": method, "seed": seed, "settings": settings, "curve": curve.points, "final": final}
