@@ -12,7 +12,7 @@ from skill_agent.experiments import EXPERIMENTS, records
 from skill_agent.experiments.records import networks_path, record_path
 from skill_agent.experiments.registry import records_of
 from skill_agent.experiments.sums import write_listed
-from skill_agent.files import read_json, write_whole
+from skill_agent.files import TEMPORARY, read_json, write_whole
 from skill_agent.skills import shipped
 
 # What comes with the package.
@@ -214,6 +214,13 @@ def test_values_outside_their_range_are_named_with_the_file(kept, index, where, 
         with pytest.raises(ValueError, match=f"{unlisted.name} would not be .*{message}"):
             records.write_record(unlisted, record)
     assert not unlisted.exists()
+
+
+def test_what_is_being_written_or_was_left_by_a_killed_writer_is_no_record(kept):
+    before = load(kept[0])
+    for content in ("", kept[0].read_text()):
+        kept[0].with_name(f"{TEMPORARY}0123456789abcdef-{kept[0].name}").write_text(content)
+        assert load(kept[0]) == before
 
 
 def test_of_two_writers_the_first_is_kept_and_no_reader_sees_a_torn_record(kept):

@@ -16,6 +16,7 @@ from skill_agent.experiments.records import is_kept
 from skill_agent.experiments.schema import OBJECT, TEXT, TRUTH, Schema, check, number, whole
 from skill_agent.experiments.sums import add, lock, read_listed, read_sums
 from skill_agent.experiments.tables import FAMILIES
+from skill_agent.files import TEMPORARY
 from skill_envs import checks, layouts
 
 RECORDS = Path("records/benchmark")
@@ -107,7 +108,7 @@ def load_records(records: Path, family: str) -> dict[str, list[Record]]:
     """
     checks.one_of("family", family, list(FAMILIES))
     folder = records / family
-    names = {path.name for path in folder.glob("*.json")}
+    names = {path.name for path in folder.glob("*.json") if not path.name.startswith(TEMPORARY)}
     sums = read_sums(folder)
     found: dict[str, list[Record]] = {}
     for name in sorted(names | set(sums)):

@@ -17,7 +17,7 @@ import numpy as np
 
 from skill_agent.experiments.schema import OBJECT, TEXT, TRUTH, Leaf, Schema, check, number, whole
 from skill_agent.experiments.sums import LOCK, SUMS, add, lock, read_listed, read_sums
-from skill_agent.files import write_whole
+from skill_agent.files import TEMPORARY, write_whole
 from skill_envs import ENVIRONMENTS, checks
 
 RECORDS = Path("records")
@@ -253,7 +253,7 @@ def load_records(records: Path, figure: str, variants: Iterable[str]) -> Records
     """
     folder = records / figure
     # In this order, as a sum is written before its record: every record that is found has its sum.
-    names = {path.name for path in folder.glob("*.json")}
+    names = {path.name for path in folder.glob("*.json") if not path.name.startswith(TEMPORARY)}
     sums = read_sums(folder)
     for name in sorted(set(sums) - names):
         if not _comes(folder / name):
