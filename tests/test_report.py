@@ -88,7 +88,8 @@ def test_each_record_is_read_once_and_each_interval_taken_once(reads, monkeypatc
     assert len(files) > 150
     assert {path: count for path, count in reads.items() if path.suffix == ".json"} == dict.fromkeys(files, 1)
     kinds = {tuple(np.asarray(part).tobytes() for part in data) for data in drawn}
-    assert len(drawn) == len(kinds) == 4  # of figure 2's errors, and figure 4's coverage by one, some and many z
+    # Of figure 2's errors, figure 4's coverage by one, some and many z, and the walker's transfers.
+    assert len(drawn) == len(kinds) == 5
 
 
 @pytest.fixture
