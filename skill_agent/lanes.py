@@ -69,12 +69,7 @@ class LaneReplayBuffer(TrajectoryReplayBuffer):
             (self.rewards, steps.reward),
             (self.dones, steps.done),
             (self.timeouts, steps.timeout),
-            (self.log_prob, behaviour.log_prob),
-            (self.latent, behaviour.latent),
-            (self.latent_log_prob, behaviour.latent_log_prob),
-            (self.task, behaviour.task),
-            (self.age, behaviour.age),
-            (self.stretch, stretch),
+            *self._behaviour_of(behaviour, stretch),
         ):
             array[rows, columns] = values[-kept:]
         self._lane_full[lane] |= pos + kept >= self.buffer_size

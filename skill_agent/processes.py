@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 import torch
 
 from skill_agent.collector import Collector, Recipe, Segment, Weights, seed_process
-from skill_agent.workers import START_LIMIT, Crew, Report
+from skill_agent.workers import START_LIMIT, Crew, Report, first_reports
 
-_LOOK = 0.1  # time between two looks at the heartbeats [s]
 _HINT = ", as of a script without \"if __name__ == '__main__':\" before what it does"
 _PATIENCE = 2.0  # time that workers have to end by themselves [s]
 
@@ -91,11 +90,7 @@ class Processes(Crew):
 
     def wait(self, seconds: float) -> list[Report]:
         """See `Crew.wait`."""
-        end = time.monotonic() + seconds
-        while True:
-            reports = self._look(max(0.0, min(_LOOK, end - time.monotonic())))
-            if reports or time.monotonic() >= end:
-                return reports
+        return first_reports(self._look, seconds)
 
     def close(self) -> None:
         """See `Crew.close`."""

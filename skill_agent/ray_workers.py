@@ -11,10 +11,9 @@ import torch
 
 from skill_agent.collector import Collector, Recipe, Segment, Weights, seed_process
 from skill_agent.ray_cluster import LOCAL, connect
-from skill_agent.workers import START_LIMIT, Crew, Report
+from skill_agent.workers import LOOK, START_LIMIT, Crew, Report, first_reports
 
 _BEAT = "beat"  # group of the calls that are answered while an actor collects
-_LOOK = 0.1  # time between two looks at the heartbeats [s]
 
 
 class _Actor:
@@ -100,11 +99,7 @@ class RayActors(Crew):
 
     def wait(self, seconds: float) -> list[Report]:
         """See `Crew.wait`."""
-        end = time.monotonic() + seconds
-        while True:
-            reports = self._look(max(0.0, min(_LOOK, end - time.monotonic())))
-            if reports or time.monotonic() >= end:
-                return reports
+        return first_reports(self._look, seconds)
 
     def close(self) -> None:
         """See `Crew.close`."""
@@ -141,7 +136,7 @@ class RayActors(Crew):
         """How a worker hangs, which is ended then; empty if it does not."""
         pulse, now = self._pulses[worker], time.monotonic()
         if pulse.question is None:
-            if now - pulse.asked >= min(_LOOK, self._timeout / 4):
+            if now - pulse.asked >= min(LOOK, self._timeout / 4):
                 pulse.question = self._actors[worker].steps.options(concurrency_group=_BEAT).remote()
                 pulse.asked = now
         elif self._ray.wait([pulse.question], timeout=0)[0]:

@@ -110,14 +110,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """Append one step of every environment; ``next_obs`` is the true successor, also at ends."""
         pos = self.pos
         self._last_stretch += action.age == 0
-        for array, value in (
-            (self.log_prob, action.log_prob),
-            (self.latent, action.latent),
-            (self.latent_log_prob, action.latent_log_prob),
-            (self.task, action.task),
-            (self.age, action.age),
-            (self.stretch, self._last_stretch),
-        ):
+        for array, value in self._behaviour_of(action, self._last_stretch):
             array[pos] = value
         flat = _features(obs).reshape(self.n_envs, -1)
         next_flat = _features(next_obs).reshape(self.n_envs, -1)
@@ -130,6 +123,17 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         for i in range(len(reward)):
             step = BehaviourStep(*(values[i] for values in action))
             self.add(_step(obs, i), _step(next_obs, i), step, reward[i], done[i], infos[i])
+
+    def _behaviour_of(self, step: BehaviourStep, stretch: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        """The arrays that SB3's buffer lacks, each with what it gets of a step or of several."""
+        return [
+            (self.log_prob, step.log_prob),
+            (self.latent, step.latent),
+            (self.latent_log_prob, step.latent_log_prob),
+            (self.task, step.task),
+            (self.age, step.age),
+            (self.stretch, stretch),
+        ]
 
     def end_stretches(self) -> None:
         """Let no window reach from what is stored into what is added next, even if z is of the same age by chance."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from skill_agent.collector import Segment, Weights
 from skill_agent.divergence import TrainingDiverged
 
+LOOK = 0.1  # time between two looks at the heartbeats [s]
 POLL = 0.5  # longest time between two looks at the workers [s]
 START_LIMIT = 300.0  # time in which a worker imports what it needs and makes its environments [s]
 MOST_LOSSES = 3  # times that a worker may be lost one after the other, without a segment in between
@@ -53,6 +54,15 @@ class Crew(ABC):
     @abstractmethod
     def close(self) -> None:
         """End all workers, whatever they do."""
+
+
+def first_reports(look: Callable[[float], list[Report]], seconds: float) -> list[Report]:
+    """What a crew's ``look``, which waits for a time at most, finds first; or nothing after ``seconds``."""
+    end = time.monotonic() + seconds
+    while True:
+        reports = look(max(0.0, min(LOOK, end - time.monotonic())))
+        if reports or time.monotonic() >= end:
+            return reports
 
 
 class _Request(NamedTuple):

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from stable_baselines3.common.logger import Logger, make_output_format
 
 from skill_agent.agent import SkillEmbedding
 from skill_agent.checkpoint import CheckpointError, RunCheckpoint, load_latest
 from skill_agent.experiments import replace, runfile, train
 from skill_agent.experiments.runfile import Plan
+from skill_agent.experiments.sums import alone_in
 from skill_agent.experiments.tables import Run
 from skill_agent.experiments.train import Evaluation
 from skill_agent.files import refuse_links, write_json, write_whole
@@ -61,7 +61,7 @@ def start(
     replace.check(folder, force)
     agent = build(plan, ray)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with alone_in(folder, "trains this run"):
         replace.recover(folder)
         replace.replace(folder, replace.check(folder, force), content)
         _train(folder, plan, agent)
@@ -97,7 +97,7 @@ def resume(folder: Path, ray: str | None = None) -> bool:
     refuse_links(folder)
     if not (folder / SETTINGS).exists():
         raise FileNotFoundError(f"{folder} is not a run's folder: it has no {SETTINGS}")
-    with _locked(folder):
+    with alone_in(folder, "trains this run"):
         replace.recover(folder)
         plan = runfile.read(folder)
         if (folder / RECORD).exists():  # written last
@@ -199,13 +199,3 @@ def _logger(folder: Path, steps: int) -> Logger:
     # SB3 would write into an old file of this name, and so into whatever else is linked to it.
     (folder / f"progress{suffix}.csv").unlink(missing_ok=True)
     return Logger(str(folder), [make_output_format(kind, str(folder), suffix) for kind in ("csv", "tensorboard")])
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the folder; the lock ends with the process, however that ends."""
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise RuntimeError(f"{folder} is in use: another process trains this run") from None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from skill_agent.files import write_whole
 
@@ -25,6 +26,20 @@ def lock(folder: Path) -> FileLock:
     """A lock for those that change a folder's listed files; it ends with the process, however that ends."""
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / LOCK)
+
+
+@contextmanager
+def alone_in(folder: Path, what: str) -> Iterator[None]:
+    """Keep other processes out of a folder; the lock ends with the process, however that ends.
+
+    Raises:
+        RuntimeError: another process is in it; ``what`` says what that one does.
+    """
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise RuntimeError(f"{folder} is in use: another process {what}") from None
 
 
 def add(path: Path, data: bytes) -> None:

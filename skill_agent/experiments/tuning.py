@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from skill_agent import config, playing
 from skill_agent.divergence import TrainingDiverged
 from skill_agent.experiments import progress, tables, train
+from skill_agent.experiments.sums import LOCK, alone_in
 from skill_agent.experiments.tables import Run
 from skill_agent.files import read_json, write_json
 from skill_envs import checks
@@ -144,7 +143,7 @@ def tune(plan: Plan, trials: int, folder: Path, done: Callable[[Trial], object] 
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)  # more only get in each other's way in networks of this size
-    with _locked(folder):
+    with alone_in(folder, "searches there"):
         write_json(folder / PLAN, plan.content())
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
         study = optuna.create_study(
@@ -264,7 +263,7 @@ def _check_folder(plan: Plan, folder: Path) -> None:
     if not folder.exists():
         return
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
-    if not names - {".lock"}:
+    if not names - {LOCK}:
         return
     if PLAN not in names:
         raise FileExistsError(f"{folder} exists and is no folder of a search; choose another --out")
@@ -277,12 +276,3 @@ def _check_folder(plan: Plan, folder: Path) -> None:
     ]
     if different:
         raise ValueError(f"{folder} is of another search ({'; '.join(different)}); choose another --out")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise RuntimeError(f"{folder} is in use: another process searches there") from None
